@@ -1,0 +1,1 @@
+"""apiece: every family of instance segmentation behind one contract."""

@@ -1,0 +1,187 @@
+"""Masks in their many forms: crops, run lengths, label maps and layers. Pure functions on NumPy arrays.
+
+A *crop* is a mask cut to its bounding box: a bool array `h w` and the box's corner `(x1, y1)` in the image. Run lengths are COCO's:
+column by column, zeros first.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Integer
+from numpy import ndarray
+
+Size = tuple[int, int]
+Box = tuple[int, int, int, int]
+
+STRIP = 1 << 22
+"""Pixels handled at once where a whole image is walked through: temporary arrays stay a few megabytes."""
+
+
+def strips(size: Size, pixels: int = STRIP) -> list[slice]:
+    """Slices of rows that together cover an image of `size`, each of about `pixels` pixels."""
+    height, width = size
+    rows = max(1, pixels // max(width, 1))
+    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def label_type(count: int) -> type[np.uint16] | type[np.uint32]:
+    """The smallest type of a label map of `count` objects."""
+    return np.uint16 if count < 2**16 else np.uint32
+
+
+def bounding_box(mask: Bool[ndarray, "H W"]) -> Box:
+    """The smallest `x1 y1 x2 y2` that holds the mask (x2, y2 exclusive); all zero for an empty mask."""
+    rows = np.flatnonzero(mask.any(1))
+    if not rows.size:
+        return (0, 0, 0, 0)
+    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(0))
+    return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
+def tighten(crop: Bool[ndarray, "h w"], corner: tuple[int, int]) -> tuple[Bool[ndarray, "a b"], Box]:
+    """Cut a crop at `corner` (x1, y1) down to its mask: the smaller crop and its box in the image."""
+    x1, y1, x2, y2 = bounding_box(crop)
+    if x1 == x2:
+        return crop[:0, :0], (0, 0, 0, 0)
+    x, y = corner
+    return crop[y1:y2, x1:x2], (x + x1, y + y1, x + x2, y + y2)
+
+
+# --- label maps ---------------------------------------------------------------------------------------------------------------
+
+
+def label_values(label_map: Integer[ndarray, "H W"]) -> Integer[ndarray, " N"]:
+    """The positive values that occur in a label map, ascending; without sorting the pixels and strip by strip."""
+    if not label_map.size:
+        return np.zeros(0, np.int64)
+    highest = int(label_map.max())
+    if highest > 1 << 26:
+        values = np.unique(label_map)
+        return values[values > 0].astype(np.int64)
+    present = np.zeros(max(highest, 0) + 1, bool)
+    for rows in strips(label_map.shape):
+        strip = label_map[rows]
+        present[strip[strip > 0] if strip.dtype.kind == "i" else strip] = True
+    present[0] = False
+    return np.flatnonzero(present)
+
+
+def label_areas(label_map: Integer[ndarray, "H W"], highest: int) -> Integer[ndarray, " N"]:
+    """Pixels of each value 0..highest of a label map."""
+    areas = np.zeros(highest + 1, np.int64)
+    for rows in strips(label_map.shape):
+        areas += np.bincount(label_map[rows].ravel(), minlength=highest + 1)[: highest + 1]
+    return areas
+
+
+def label_boxes(label_map: Integer[ndarray, "H W"], values: Integer[ndarray, " N"]) -> Integer[ndarray, "N 4"]:
+    """Box `x1 y1 x2 y2` of each of `values` in a label map; zeros for a value that is not there."""
+    from scipy.ndimage import find_objects
+
+    boxes = np.zeros((len(values), 4), np.int32)
+    if not len(values) or not label_map.size:
+        return boxes
+    found = find_objects(label_map, int(values.max()))
+    for row, value in enumerate(values.tolist()):
+        place = found[value - 1]
+        if place is not None:
+            rows, columns = place
+            boxes[row] = columns.start, rows.start, columns.stop, rows.stop
+    return boxes
+
+
+# --- run lengths --------------------------------------------------------------------------------------------------------------
+
+
+def crop_to_counts(crop: Bool[ndarray, "h w"], box: Box, size: Size) -> list[int]:
+    """Run lengths of the whole image's mask, column by column, zeros first, without making the whole image."""
+    height, width = size
+    x1, y1, _, _ = box
+    # A border of zeros above and below each column makes every run begin and end inside its column.
+    columns = np.zeros((crop.shape[1], crop.shape[0] + 2), np.int8)
+    columns[:, 1:-1] = crop.T
+    column, row = np.nonzero(np.diff(columns, axis=1))
+    edges = (x1 + column.astype(np.int64)) * height + y1 + row
+    # A run that ends at a column's foot and goes on at the next one's head is one run.
+    if crop.shape[0] == height and len(edges) > 2:
+        joined = np.flatnonzero(edges[1:-1:2] == edges[2::2])
+        edges = np.delete(edges, np.concatenate([2 * joined + 1, 2 * joined + 2]))
+    if len(edges) and edges[-1] == height * width:
+        edges = edges[:-1]
+    return np.diff(np.concatenate([[0], edges, [height * width]])).tolist()
+
+
+def counts_to_crop(counts: Sequence[int], size: Size) -> tuple[Bool[ndarray, "h w"], Box]:
+    """The crop and box of a mask given by COCO's run lengths.
+
+    Raises:
+        ValueError: the runs do not add up to the image's pixels.
+    """
+    height, width = size
+    runs = np.asarray(counts, np.int64)
+    if runs.sum() != height * width or (runs < 0).any():
+        raise ValueError(f"run lengths add up to {int(runs.sum())} pixels, but the image has {height} x {width} = {height * width}")
+    edges = np.cumsum(runs)
+    stops = edges[1::2]
+    starts = edges[0::2][: len(stops)]
+    inked = stops > starts
+    starts, stops = starts[inked], stops[inked]
+    if not len(starts):
+        return np.zeros((0, 0), bool), (0, 0, 0, 0)
+    x1, x2 = int(starts[0] // height), int((stops[-1] - 1) // height) + 1
+    change = np.zeros((x2 - x1) * height + 1, np.int8)
+    np.add.at(change, starts - x1 * height, 1)
+    np.add.at(change, stops - x1 * height, -1)
+    columns = np.cumsum(change[:-1], dtype=np.int8).astype(bool).reshape(x2 - x1, height)
+    return tighten(columns.T, (x1, 0))
+
+
+def compress_counts(counts: Sequence[int], size: Size) -> str:
+    """COCO's compressed form of run lengths."""
+    from pycocotools import mask as coco_mask
+
+    return coco_mask.frPyObjects({"counts": list(counts), "size": list(size)}, *size)["counts"].decode()
+
+
+def expand_counts(text: str | bytes) -> list[int]:
+    """The run lengths in COCO's compressed form.
+
+    Each number is written in groups of five bits, lowest first, bit six set while more follow; from the third run on it is the
+    difference to the run before the last.
+    """
+    codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
+    if not codes.size:
+        return []
+    if ((codes < 0) | (codes > 63)).any() or codes[-1] & 32:
+        raise ValueError("the compressed run lengths are damaged")
+    more = (codes & 32) > 0
+    starts = np.flatnonzero(np.concatenate([[True], ~more[:-1]]))
+    lengths = np.diff(np.append(starts, len(codes)))
+    place = np.arange(len(codes)) - np.repeat(starts, lengths)
+    if place.max() > 11:
+        raise ValueError("the compressed run lengths are damaged")
+    numbers = np.add.reduceat((codes & 31) << (5 * place), starts)
+    last = starts + lengths - 1
+    numbers = np.where(codes[last] & 16, numbers - (np.int64(1) << (5 * lengths)), numbers)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers.tolist()
+
+
+# --- layers -------------------------------------------------------------------------------------------------------------------
+
+
+def first_fit(crops: Sequence[Bool[ndarray, "_ _"]], boxes: Integer[ndarray, "N 4"], size: Size) -> Integer[ndarray, "L H W"]:
+    """Paint masks, numbered from 1 in their order, on as few label layers as greedy first fit needs; none is painted over."""
+    kind = label_type(len(crops))
+    layers = [np.zeros(size, kind)]
+    for number, (crop, (x1, y1, x2, y2)) in enumerate(zip(crops, boxes.tolist(), strict=True), start=1):
+        for layer in layers:
+            window = layer[y1:y2, x1:x2]
+            if not window[crop].any():
+                window[crop] = number
+                break
+        else:
+            layers.append(np.zeros(size, kind))
+            layers[-1][y1:y2, x1:x2][crop] = number
+    return np.stack(layers)

@@ -1,0 +1,166 @@
+"""Where the masks of `Instances` lie: packed bits of crops, or the label layers they were read from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Integer, UInt8
+from numpy import ndarray
+
+from apiece.masks import Size, first_fit, label_areas, label_boxes, label_type
+
+
+@dataclass(frozen=True)
+class CropStore:
+    """N masks as bits, each cut to its box and padded to whole bytes, one after another in one buffer.
+
+    Attributes:
+        size: height and width of the image.
+        boxes: `x1 y1 x2 y2` of each crop, inside the image.
+        bits: all crops' bits, row by row.
+        offsets: where each crop's bytes begin; one more at the end.
+    """
+
+    size: Size
+    boxes: Integer[ndarray, "N 4"]
+    bits: UInt8[ndarray, " bytes"]
+    offsets: Integer[ndarray, " N+1"]
+
+    @classmethod
+    def pack(cls, crops: Sequence[Bool[ndarray, "_ _"]], boxes: Integer[ndarray, "N 4"], size: Size) -> "CropStore":
+        """Pack crops whose boxes lie in the image."""
+        packed = [np.packbits(crop) for crop in crops]
+        offsets = np.cumsum([0, *map(len, packed)])
+        bits = np.concatenate(packed) if packed else np.zeros(0, np.uint8)
+        return cls(size, np.asarray(boxes, np.int32).reshape(-1, 4), bits, offsets)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @cached_property
+    def areas(self) -> Integer[ndarray, " N"]:
+        """Pixels of each mask."""
+        total = np.concatenate([[0], np.cumsum(np.bitwise_count(self.bits), dtype=np.int64)])
+        return np.diff(total[self.offsets])
+
+    def crop(self, index: int) -> Bool[ndarray, "h w"]:
+        """The mask of one object inside its box."""
+        x1, y1, x2, y2 = self.boxes[index].tolist()
+        height, width = y2 - y1, x2 - x1
+        bits = self.bits[self.offsets[index] : self.offsets[index + 1]]
+        return np.unpackbits(bits, count=height * width).view(bool).reshape(height, width)
+
+    def select(self, indices: Integer[ndarray, " M"]) -> "CropStore":
+        """The store of some of the objects, in the order of `indices`."""
+        pieces = [self.bits[self.offsets[i] : self.offsets[i + 1]] for i in indices.tolist()]
+        bits = np.concatenate(pieces) if pieces else np.zeros(0, np.uint8)
+        offsets = np.concatenate([[0], np.cumsum(np.diff(self.offsets)[indices])]).astype(np.int64)
+        return CropStore(self.size, self.boxes[indices], bits, offsets)
+
+    def layers(self) -> Integer[ndarray, "L H W"]:
+        """Label layers that hold every object whole, numbered from 1."""
+        return first_fit([self.crop(i) for i in range(len(self))], self.boxes, self.size)
+
+
+@dataclass(frozen=True)
+class LayerStore:
+    """N masks as places in label layers: object i is where `planes[layer[i]] == value[i]`. The planes are never written to.
+
+    Attributes:
+        planes: label layers; values that belong to no object are background.
+        layer: the layer of each object.
+        value: the value of each object in its layer.
+    """
+
+    planes: Integer[ndarray, "L H W"]
+    layer: Integer[ndarray, " N"]
+    value: Integer[ndarray, " N"]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the image."""
+        return self.planes.shape[1:]
+
+    @cached_property
+    def boxes(self) -> Integer[ndarray, "N 4"]:
+        """Boxes `x1 y1 x2 y2` of the masks; zeros for an empty one."""
+        boxes = np.zeros((len(self), 4), np.int32)
+        for plane, members in self._members():
+            boxes[members] = label_boxes(plane, self.value[members])
+        return boxes
+
+    @cached_property
+    def areas(self) -> Integer[ndarray, " N"]:
+        """Pixels of each mask."""
+        areas = np.zeros(len(self), np.int64)
+        for plane, members in self._members():
+            values = self.value[members]
+            areas[members] = label_areas(plane, int(values.max()))[values]
+        return areas
+
+    def _members(self) -> list[tuple[Integer[ndarray, "H W"], Integer[ndarray, " M"]]]:
+        """Each layer with the indices of its objects."""
+        sets = [(plane, np.flatnonzero(self.layer == number)) for number, plane in enumerate(self.planes)]
+        return [(plane, members) for plane, members in sets if len(members)]
+
+    def crop(self, index: int) -> Bool[ndarray, "h w"]:
+        """The mask of one object inside its box."""
+        x1, y1, x2, y2 = self.boxes[index].tolist()
+        return self.planes[self.layer[index], y1:y2, x1:x2] == self.value[index]
+
+    def select(self, indices: Integer[ndarray, " M"]) -> "LayerStore":
+        """The store of some of the objects, in the order of `indices`; boxes and areas already known are kept."""
+        chosen = LayerStore(self.planes, self.layer[indices], self.value[indices])
+        for known in self.__dict__.keys() & {"boxes", "areas"}:
+            chosen.__dict__[known] = self.__dict__[known][indices]
+        return chosen
+
+    def layers(self) -> Integer[ndarray, "L H W"]:
+        """The layers with the objects numbered from 1; the planes themselves, without a copy, where they are so already."""
+        if not self.size[0] or not self.size[1]:
+            return np.zeros((1, *self.size), np.uint16)
+        used = [plane for plane, _ in self._members()]
+        if not used:
+            return np.zeros((1, *self.size), np.uint16)
+        if len(used) == len(self.planes) and self.numbered:
+            return self.planes
+        return np.stack([self.renumbered(number) for number in range(len(self.planes)) if (self.layer == number).any()])
+
+    @cached_property
+    def numbered(self) -> bool:
+        """Do the planes hold exactly the objects' numbers 1..N, in a label map's type?"""
+        if self.planes.dtype != label_type(len(self)) or not np.array_equal(self.value, np.arange(1, len(self) + 1)):
+            return False
+        return int(self.planes.max(initial=0)) <= len(self)
+
+    def renumbered(self, number: int, rows: slice = slice(None)) -> Integer[ndarray, "h W"]:
+        """Rows of one layer with the objects' numbers 1..N in place of their values."""
+        plane, members = self.planes[number, rows], np.flatnonzero(self.layer == number)
+        if self.numbered:
+            return plane
+        highest = int(plane.max(initial=0))
+        if highest > 1 << 26:
+            return _renumber_sparsely(plane, self.value[members], members + 1, label_type(len(self)))
+        table = np.zeros(highest + 1, label_type(len(self)))
+        inside = members[self.value[members] <= highest]
+        table[self.value[inside]] = inside + 1
+        return table[np.maximum(plane, 0) if plane.dtype.kind == "i" else plane]
+
+    def packed(self) -> CropStore:
+        """The same masks as packed crops."""
+        return CropStore.pack([self.crop(i) for i in range(len(self))], self.boxes, self.size)
+
+
+def _renumber_sparsely(plane, values, numbers, kind) -> Integer[ndarray, "h W"]:
+    """As a table look-up, for values too large to make a table of."""
+    order = np.argsort(values)
+    place = np.searchsorted(values, plane, sorter=order).clip(max=max(len(values) - 1, 0))
+    result = np.zeros(plane.shape, kind)
+    if len(values):
+        hit = values[order][place] == plane
+        result[hit] = numbers[order][place][hit]
+    return result
