@@ -1,0 +1,1 @@
+"""Published checkpoint layouts, one file each: pure maps of names."""

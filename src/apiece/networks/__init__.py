@@ -1,0 +1,1 @@
+"""Dense encoder-decoders and pyramids, one file each, named as in their papers."""

@@ -1,0 +1,53 @@
+"""UNet: the light one, for small objects and small machines.
+
+    image B C H W -> stem, stride 2 -> down: two blocks a level, halved between        strides 2, 4, 8, 16
+                  -> up: doubled, joined with the level of the way down, one block     strides 8, 4, 2
+                  -> one convolution a head, its four values a place laid out as 2 x 2 pixels     B n H W each
+
+After Ronneberger et al., MICCAI 2015, with a strided first convolution and full-resolution heads by pixel shuffle (Shi et al.,
+CVPR 2016), so that no layer works at full resolution: that is where a U-Net spends its time on a CPU.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def _block(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(inside, outside, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outside), nn.ReLU(inplace=True))
+
+
+class UNet(nn.Module):
+    """A small encoder-decoder with several heads at full resolution.
+
+    Args:
+        channels: of the images.
+        heads: channels of each output.
+        widths: channels at strides 2, 4, 8, ...: one more width is one more level.
+    """
+
+    stride: ClassVar[int] = 16
+
+    def __init__(self, channels: int = 3, heads: Sequence[int] = (1,), widths: Sequence[int] = (32, 64, 96, 128)):
+        super().__init__()
+        first, *deeper = widths
+        self.stem = nn.Sequential(_block(channels, first, stride=2), _block(first, first))
+        pairs = list(zip(widths, deeper, strict=False))
+        self.down = nn.ModuleList(nn.Sequential(nn.MaxPool2d(2), _block(a, b), _block(b, b)) for a, b in pairs)
+        self.up = nn.ModuleList(_block(a + b, a) for a, b in reversed(pairs))
+        self.heads = nn.ModuleList(nn.Conv2d(first, 4 * outputs, 3, padding=1) for outputs in heads)
+
+    def forward(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B n H W"]]:
+        """One map for each head at the images' size, whose sides are multiples of 2 ** len(widths)."""
+        levels = [self.stem(images)]
+        for stage in self.down:
+            levels.append(stage(levels[-1]))
+        joined = levels.pop()
+        for stage in self.up:
+            skip = levels.pop()
+            joined = stage(torch.cat([nn.functional.interpolate(joined, size=skip.shape[2:]), skip], 1))
+        return [nn.functional.pixel_shuffle(head(joined), 2) for head in self.heads]
