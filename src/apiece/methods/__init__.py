@@ -1,0 +1,23 @@
+"""One file a method. `find` imports a method when it is asked for."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from apiece.errors import CallError
+
+if TYPE_CHECKING:
+    from apiece.methods.method import Method
+
+PLACES = {"SpatialEmbedding": "spatial_embedding"}
+"""Each method's public name and its file in this folder."""
+
+
+def find(name: str) -> "type[Method]":
+    """The method of a public name.
+
+    Raises:
+        CallError: there is none of that name.
+    """
+    if name not in PLACES:
+        raise CallError(f"there is no method {name!r}; there are {', '.join(PLACES)}.")
+    return getattr(import_module(f"apiece.methods.{PLACES[name]}"), name)
