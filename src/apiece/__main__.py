@@ -1,0 +1,7 @@
+"""`python -m apiece`."""
+
+import sys
+
+from apiece.cli import main
+
+sys.exit(main())

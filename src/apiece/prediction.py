@@ -1,0 +1,79 @@
+"""Prediction: images of any size and type through a method; objects at full size, and their files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch.nn.functional import interpolate
+
+from apiece import checkpoint
+from apiece.data.images import image_files, read_image
+from apiece.errors import InputError
+from apiece.instances import Instances
+from apiece.masks import Size
+from apiece.methods.method import Frame, Method
+
+Image = str | Path | ndarray
+
+
+def predict(
+    model: Method | str | Path, images: Image | Sequence[Image], *, threshold: float | None = None
+) -> Any:
+    """The objects of an image, or of each of several.
+
+    Args:
+        model: a method or its file.
+        images: a file; an array H W or H W C of any number type; or several: a sequence of these, an array B H W C, a folder, a
+            glob. Channels and values as in training: nothing is normalized before.
+        threshold: objects with a lower score are left out; None = the model's operating point, 0 = all.
+
+    Returns:
+        `Instances` with scores for one image, a list of them for several.
+
+    Raises:
+        InputError: a file that cannot be read, or channels that the model was not trained on.
+    """
+    model = model if isinstance(model, Method) else checkpoint.load(model)
+    if isinstance(images, str | Path) and Path(images).is_file():
+        return sure(model, find(model, read_image(Path(images))), threshold)
+    if isinstance(images, ndarray) and images.ndim < 4:
+        return sure(model, find(model, images), threshold)
+    if isinstance(images, str | Path):
+        images = list(image_files([images]))
+    return [sure(model, find(model, image if isinstance(image, ndarray) else read_image(Path(image))), threshold) for image in images]
+
+
+def sure(model: Method, found: Instances, threshold: float | None = None) -> Instances:
+    """The objects at or above the operating point (or another threshold)."""
+    limit = model.card.threshold if threshold is None else threshold
+    return found if found.scores is None else found[found.scores >= limit]
+
+
+def find(model: Method, image: ndarray) -> Instances:
+    """All objects of one image H W or H W C, however unsure, the surest first."""
+    outputs, frame = look(model, image)
+    return ordered(model.decode(outputs, [frame])[0]) if outputs else Instances.empty(frame.original, scored=True)
+
+
+def ordered(found: Instances) -> Instances:
+    """The surest first."""
+    return found if found.scores is None else found[np.argsort(-found.scores, kind="stable")]
+
+
+@torch.no_grad()
+def look(model: Method, image: ndarray) -> tuple[dict[str, torch.Tensor], Frame]:
+    """A network's outputs for one image; none for an image without pixels."""
+    if image.ndim not in (2, 3):
+        raise InputError(f"an image has two or three dimensions, H W or H W C, but this array has {image.ndim}.")
+    original: Size = (image.shape[0], image.shape[1])
+    frame = model.frame(original)
+    if not image.size:
+        return {}, frame
+    pixels = torch.from_numpy(model.normalize(image))[None]
+    if frame.size != original:
+        pixels = interpolate(pixels, frame.size, mode="bilinear", antialias=True)
+    model.eval()
+    return model.infer(pixels, [frame]), frame

@@ -1,0 +1,58 @@
+"""Stages, learning rates and optimizers of a recipe."""
+
+import math
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from apiece.methods.method import Recipe, Stage
+
+
+def stage_at(recipe: Recipe, done: float) -> tuple[int, Stage, float]:
+    """The stage at a share of the training done: its number, itself, and the share of it that is done."""
+    begun = 0.0
+    for number, stage in enumerate(recipe.stages):
+        # Shares are added up with rounding errors; a stage must not begin a step late.
+        if done < begun + stage.share - 1e-9 or number == len(recipe.stages) - 1:
+            return number, stage, min(max((done - begun) / stage.share, 0.0), 1.0)
+        begun += stage.share
+    raise AssertionError("a recipe has a stage")
+
+
+def rate(recipe: Recipe, done: float) -> float:
+    """The learning rate at a share of the training done.
+
+    "polynomial": (1 - t)^0.9, Neven et al. section 4.1. "one_cycle": up along a cosine in the first tenth, down along one to a thousandth,
+    after Smith, https://arxiv.org/abs/1708.07120. "step": a tenth after two thirds and again after eight ninths.
+    """
+    _, stage, t = stage_at(recipe, done)
+    warmth = min(1.0, 0.01 + 0.99 * t / recipe.warmup) if recipe.warmup else 1.0
+    if recipe.schedule == "polynomial":
+        return stage.lr * warmth * (1 - t) ** 0.9
+    if recipe.schedule == "step":
+        return stage.lr * warmth * 0.1 ** ((t >= 2 / 3) + (t >= 8 / 9))
+    if recipe.schedule == "one_cycle":
+        rising = 0.1
+        if t < rising:
+            return stage.lr * (0.04 + 0.96 * (1 - math.cos(math.pi * t / rising)) / 2)
+        return stage.lr * (1e-3 + (1 - 1e-3) * (1 + math.cos(math.pi * (t - rising) / (1 - rising))) / 2)
+    return stage.lr * warmth
+
+
+def set_rate(optimizer: Optimizer, recipe: Recipe, done: float) -> float:
+    """Give the optimizer the rate of this moment, and tell it."""
+    lr = rate(recipe, done)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    return lr
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
+    """The recipe's optimizer; biases and normalization are not decayed."""
+    decayed = [weight for weight in model.parameters() if weight.ndim > 1]
+    others = [weight for weight in model.parameters() if weight.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    lr = recipe.stages[0].lr
+    if recipe.optimizer == "sgd":
+        return SGD(groups, lr=lr, momentum=recipe.momentum)
+    return (AdamW if recipe.optimizer == "adamw" else Adam)(groups, lr=lr)

@@ -1,0 +1,368 @@
+"""Training: a visible loop over a data set, interrupted and resumed without loss."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from apiece import checkpoint
+from apiece.averaging import Average
+from apiece.data.augment import Augmentation
+from apiece.data.dataset import Dataset
+from apiece.data.formats import open_dataset
+from apiece.data.loading import Batch, Batches
+from apiece.errors import CallError, Interrupted, TrainingError
+from apiece.evaluation import scored
+from apiece.interruption import Interruption
+from apiece.methods.method import Card, Method, Recipe, Stage, Statistics
+from apiece.progress import Progress, say
+from apiece.resumption import State
+from apiece.schedule import make_optimizer, set_rate, stage_at
+
+METRIC = "accuracy"
+"""What the best model is chosen by: the mean matching accuracy over IoU 0.50 to 0.95 at the best threshold."""
+MODEL, STATE = "model.safetensors", "state.safetensors"
+"""Files of a training's folder."""
+
+
+def train(
+    model: Method,
+    data: Dataset | Path | str,
+    *,
+    validation: Dataset | Path | str | float | None = 0.1,
+    minutes: float | None = None,
+    steps: int | None = None,
+    out: Path | str | None = None,
+    resume: bool = False,
+    start_from: Method | Path | str | None = None,
+    stages: Sequence[Stage] | None = None,
+    batch_size: int | None = None,
+    crop: int | None = None,
+    lr: float | None = None,
+    optimizer: Literal["adamw", "adam", "sgd"] | None = None,
+    weight_decay: float | None = None,
+    schedule: Literal["polynomial", "one_cycle", "step", "constant"] | None = None,
+    warmup: float | None = None,
+    clip: float | None = None,
+    average: float | None = None,
+    augmentation: Augmentation | Mapping[str, Any] | None = None,
+    accumulate: int = 1,
+    evaluations: int = 10,
+    patience: int | None = None,
+    precision: str = "auto",
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    workers: int | None = None,
+    seed: int = 0,
+    tensorboard: bool = False,
+    quiet: bool = False,
+) -> Method:
+    """Train a method on a data set and return it at its best, its score threshold chosen on validation data.
+
+    What is None is as the method's recipe says. With `out`, `model.safetensors` there is always the best so far, `log.jsonl`
+    the course, and `state.safetensors` what `resume` continues from.
+
+    Args:
+        model: the method to train; its limits that follow the data are set unless it starts from another model.
+        data: images with their objects, or their path.
+        validation: a data set, or the share of `data` to set aside, for choosing threshold and best weights; None or 0 = none.
+        minutes: budget of wall-clock time, validation included; the schedule spans it.
+        steps: budget of optimizer steps instead.
+        out: folder for model, log and state; None = nothing is written.
+        resume: continue the training in `out`.
+        start_from: a model (or its file) whose weights to begin with; classes are matched by name, new ones are allowed.
+        stages: stages of the training, in place of the recipe's.
+        batch_size, crop, lr: of the (first) stage; further stages change in proportion.
+        optimizer, weight_decay, schedule, warmup, clip, average: see `Recipe`.
+        augmentation: changes of images and objects in place of the recipe's; a mapping changes single ones of the recipe's.
+        accumulate: batches whose gradients make one step.
+        evaluations: how often to validate during the training, the end included.
+        patience: stop after this many validations without a better one.
+        precision: "32-true", "bf16-mixed", "16-mixed"; "auto" = bf16-mixed where the device computes it fast.
+        accelerator, devices: as Lightning Fabric takes them; several devices through torchrun.
+        workers: processes that load images; None = none on a CPU, else up to 8.
+        seed: of initial order, crops and everything random; same seed, same machine, same steps: same weights.
+        tensorboard: write TensorBoard's files to `out` too.
+        quiet: show no progress.
+
+    Raises:
+        CallError: options that contradict each other.
+        InputError: data that cannot be read.
+        TrainingError: the loss is not a number.
+        Interrupted: stopped by the user; the state is saved.
+    """
+    if steps is not None and minutes is not None:
+        raise CallError("give a budget in steps or in minutes, not both.")
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=_precision(precision, accelerator))  # pyright: ignore[reportArgumentType]
+    fabric.launch()
+    data, held_out = _cut(data, validation)
+    recipe = _recipe(model.recipe, stages, batch_size, crop, lr, {
+        "optimizer": optimizer, "weight_decay": weight_decay, "schedule": schedule, "warmup": warmup, "clip": clip, "average": average,
+    })  # fmt: skip
+    if not isinstance(augmentation, Augmentation):
+        augmentation = Augmentation(**{**recipe.augmentation, **(augmentation or {})})
+    run = Run(
+        model, data, held_out, recipe, augmentation, fabric,
+        Path(out) if out is not None else None,
+        seconds=minutes * 60 if minutes is not None else None,
+        steps=steps if steps is not None or minutes is not None else recipe.steps,
+        accumulate=accumulate, evaluations=evaluations, patience=patience, seed=seed,
+        workers=workers if workers is not None else 0 if fabric.device.type == "cpu" else min(8, os.cpu_count() or 1),
+    )  # fmt: skip
+    run.begin(resume, start_from)
+    first = fabric.global_rank == 0
+    progress = Progress(
+        run.steps, run.seconds, out=run.out if first else None, start=run.state.step, elapsed=run.state.elapsed,
+        quiet=quiet or not first, tensorboard=tensorboard,
+    )  # fmt: skip
+    return run.loop(progress)
+
+
+def _precision(precision: str, accelerator: str) -> str:
+    """bfloat16 where the device multiplies it faster than float32."""
+    if precision != "auto":
+        return precision
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return "bf16-mixed" if fast else "32-true"
+
+
+def _cut(data: Dataset | Path | str, validation: Dataset | Path | str | float | None) -> tuple[Dataset, Dataset | None]:
+    """Training and validation set."""
+    data = data if isinstance(data, Dataset) else open_dataset(data)
+    if isinstance(validation, str | Path):
+        validation = open_dataset(validation)
+    if isinstance(validation, Dataset):
+        if not set(validation.classes) <= set(data.classes):
+            raise CallError(f"the validation set has classes {validation.classes}, the training set {data.classes}.")
+        return data, validation
+    return data.split(validation) if validation and len(data) > 1 else (data, None)
+
+
+def _recipe(recipe: Recipe, stages: Any, batch_size: int | None, crop: int | None, lr: float | None, rest: dict[str, Any]) -> Recipe:
+    """The method's recipe with the user's changes."""
+    stages = tuple(stages or recipe.stages)
+    first = stages[0]
+    stages = tuple(
+        replace(
+            stage,
+            batch_size=max(1, round(stage.batch_size * (batch_size or first.batch_size) / first.batch_size)),
+            crop=max(1, round(stage.crop * (crop or first.crop) / first.crop)),
+            lr=stage.lr * (lr or first.lr) / first.lr,
+        )
+        for stage in stages
+    )
+    if not math.isclose(sum(stage.share for stage in stages), 1, abs_tol=1e-6):
+        raise CallError(f"the stages' shares add up to {sum(stage.share for stage in stages):g}, not 1.")
+    return replace(recipe, stages=stages, **{name: value for name, value in rest.items() if value is not None})
+
+
+@dataclass
+class Run:
+    """One training: what it works with and where it stands."""
+
+    model: Method
+    data: Dataset
+    validation: Dataset | None
+    recipe: Recipe
+    augmentation: Augmentation
+    fabric: Fabric
+    out: Path | None
+    seconds: float | None
+    steps: int | None
+    accumulate: int
+    evaluations: int
+    patience: int | None
+    seed: int
+    workers: int
+
+    def begin(self, resume: bool, start_from: Method | Path | str | None) -> None:
+        """Set the model up: from scratch, from another model, or as a training in `out` left it."""
+        torch.manual_seed(self.seed)
+        if self.model.num_classes != len(self.data.classes):
+            raise CallError(f"the model has {self.model.num_classes} classes, but {self.data.path} has {len(self.data.classes)}.")
+        self.model.card.classes = self.data.classes
+        if start_from is not None and not resume:
+            source = start_from if isinstance(start_from, Method) else checkpoint.load(start_from)
+            fresh = checkpoint.adopt(self.model, source)
+            say(f"started from {type(source).__name__}" + (f"; these weights are new: {', '.join(fresh)}" if fresh else ""))
+        elif not resume:
+            self.model.adapt(statistics(self.data))
+        self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.module, self.optimizer = self.fabric.setup(self.model, make_optimizer(self.model, self.recipe))
+        self.module.mark_forward_method("loss")
+        self.average = Average(self.model, self.recipe.average)
+        self.state = State()
+        if resume:
+            self._resume()
+
+    def loop(self, progress: Progress) -> Method:
+        """The training itself."""
+        self.begun = time.monotonic() - self.state.elapsed
+        self.done = self._done()
+        with progress, Interruption(self.fabric) as interruption:
+            while not self.state.over and self.done < 1:
+                number, stage, _ = stage_at(self.recipe, self.done)
+                batches = iter(self._batches(stage))
+                self._set_mode()
+                while not self.state.over and self.done < 1 and stage_at(self.recipe, self.done)[0] == number:
+                    # Randomness inside the network (dropout) is a function of seed and step: resuming need not know the past.
+                    torch.manual_seed(self.seed + 1_000_003 * (self.state.step + 1) + self.fabric.global_rank)
+                    self.model.at(self.done)
+                    lr = set_rate(self.optimizer, self.recipe, self.done)
+                    losses = self._step(batches)
+                    self.average.update()
+                    self.state.step += 1
+                    self.state.elapsed = time.monotonic() - self.begun
+                    progress.update(self.state.step, losses, lr)
+                    self.done = self._done()
+                    if self.validation and self.done * self.evaluations >= self.state.evaluated + 1:
+                        self._validate(progress)
+                    if interruption.wanted():
+                        raise Interrupted(self._interrupted())
+        self._finish()
+        return self.model.eval()
+
+    def _done(self) -> float:
+        """The share of the budget that is spent, the same on all devices."""
+        if self.steps is not None:
+            return self.state.step / self.steps
+        # The last validation has to fit in too.
+        budget = max((self.seconds or 0) - self.state.validation_seconds, 1e-9)
+        return min(1.0, self.fabric.broadcast((time.monotonic() - self.begun) / budget))
+
+    def _batches(self, stage: Stage) -> Batches:
+        return Batches(
+            self.data, self.model.preparation, self.augmentation, stage.crop, stage.batch_size,
+            stride=self.model.stride, seed=self.seed, start=self.state.samples, workers=self.workers,
+            rank=self.fabric.global_rank, ranks=self.fabric.world_size, pinned=self.fabric.device.type == "cuda",
+        )  # fmt: skip
+
+    def _set_mode(self) -> None:
+        """Training mode, batch-norm statistics frozen where the stage says so."""
+        self.model.train()
+        if stage_at(self.recipe, self.done)[1].freeze_batch_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def _step(self, batches: Iterator[Batch]) -> dict[str, torch.Tensor]:
+        """One optimizer step."""
+        losses: dict[str, torch.Tensor] = {}
+        for number in range(self.accumulate):
+            batch = next(batches)
+            self.state.samples += len(batch.names) * self.fabric.world_size
+            images = batch.images.to(self.fabric.device, memory_format=torch.channels_last)
+            with self.fabric.no_backward_sync(self.module, enabled=number < self.accumulate - 1):
+                losses = self.module.loss(images, batch.targets)
+                total = torch.stack([*losses.values()]).sum()
+                if not bool(total.isfinite()):
+                    raise TrainingError(_not_finite(self.state.step + 1, losses, batch.names))
+                self.fabric.backward(total / self.accumulate)
+        if self.recipe.clip:
+            self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.recipe.clip, error_if_nonfinite=False)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return losses
+
+    def _validate(self, progress: Progress) -> None:
+        """Judge the averaged weights; keep them if they are the best so far."""
+        begun = time.monotonic()
+        self.state.evaluated = math.floor(self.done * self.evaluations + 1e-9)
+        with self.average.applied(), self.fabric.autocast():
+            figures = judged(self.model, self.validation)  # pyright: ignore[reportArgumentType]
+        if figures[METRIC] > self.state.best:
+            self.state.best, self.state.stale = figures[METRIC], 0
+            self.model.card.threshold = figures["threshold"]
+            self.model.card.metrics = {"validation": figures}
+            self.average.keep()
+        else:
+            self.state.stale += 1
+        if self.patience is not None and self.state.stale >= self.patience:
+            self.state.over = True
+        self._set_mode()
+        self.state.validation_seconds = self.fabric.broadcast(time.monotonic() - begun)
+        progress.report(self.state.step, figures)
+        if self.done < 1 and not self.state.over:
+            self._save()
+
+    def _finish(self) -> None:
+        """The best weights, or the last ones where there is nothing to judge by."""
+        self.state.over = True
+        self._save()
+        self.average.impose()
+
+    def _save(self) -> None:
+        """The state to go on from, and the best model so far."""
+        if self.out is None or self.fabric.global_rank:
+            return
+        self.model.card.data = {"path": self.data.path.name, "images": len(self.data), "fingerprint": self.data.fingerprint()}
+        self.model.card.training = {"steps": self.state.step, "seconds": round(self.state.elapsed, 1), "recipe": asdict(self.recipe)}
+        facts = {"signature": self._signature(), "card": asdict(self.model.card)}
+        self.state.write(self.out / STATE, self.model, self.optimizer, self.average, facts)
+        if self.average.kept or self.state.over:
+            with self.average.applied(best=True):
+                checkpoint.save(self.model, self.out / MODEL)
+
+    def _interrupted(self) -> str:
+        self._save()
+        if self.out is None:
+            return f"stopped at step {self.state.step}; nothing is kept, as there is no output folder."
+        return f"stopped at step {self.state.step}; the state is in {self.out / STATE}: go on with --resume."
+
+    def _signature(self) -> dict[str, Any]:
+        """What must be the same for a resumed training to be the same training."""
+        facts = {
+            "seed": self.seed, "steps": self.steps, "recipe": asdict(self.recipe), "augmentation": asdict(self.augmentation),
+            "accumulate": self.accumulate, "evaluations": self.evaluations, "data": self.data.fingerprint(),
+        }  # fmt: skip
+        return json.loads(json.dumps(facts))
+
+    def _resume(self) -> None:
+        if self.out is None:
+            raise CallError("a training is resumed in its output folder: give --out.")
+        facts = self.state.read(self.out / STATE, self.model, self.optimizer, self.average)
+        changed = [name for name, value in self._signature().items() if facts["signature"].get(name) != value]
+        if changed:
+            raise CallError(f"{self.out}: this training was begun with other options ({', '.join(changed)}); resume it with the same.")
+        self.model.card = Card(**{**facts["card"], "classes": tuple(facts["card"]["classes"])})
+        say(f"resumed at step {self.state.step}")
+
+
+def _not_finite(step: int, losses: dict[str, torch.Tensor], names: list[str]) -> str:
+    terms = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
+    return f"the loss is not finite at step {step} ({terms}) with images {', '.join(names)}: look at these, or train with a lower lr or --clip 1."
+
+
+def judged(model: Method, data: Dataset) -> dict[str, float]:
+    """Figures of a model on validation data, the first the one to choose by, and the score threshold that gives them."""
+    scorer = scored(model, data, ("matching", "coco"), quiet=True)
+    threshold, _ = scorer.best_threshold()
+    report = scorer.report(threshold)
+    matching = report["matching"]
+    return {
+        METRIC: float(np.mean([matching[f"{iou:.2f}"]["accuracy"] for iou in np.arange(0.5, 0.96, 0.05)])),
+        "accuracy@0.50": float(matching["0.50"]["accuracy"]),
+        "accuracy@0.75": float(matching["0.75"]["accuracy"]),
+        "AP": float(report["coco"]["segm"]["AP"]),
+        "threshold": threshold,
+    }
+
+
+def statistics(data: Dataset, images: int = 200) -> Statistics:
+    """What a sample of the data, evenly spread, says of its objects."""
+    truths = [data.truth(int(i)) for i in np.unique(np.linspace(0, len(data) - 1, images).astype(int))]
+    known = [truth[~truth.ignore & (truth.mask_areas > 0)] for truth in truths]
+    boxes = np.concatenate([one.mask_boxes for one in known])
+    areas = np.concatenate([one.mask_areas for one in known])
+    return Statistics(areas, boxes[:, [3, 2]] - boxes[:, [1, 0]], np.array([len(one) for one in known]))
