@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from apiece.foreign.spatial_embeddings import recognise, translate
+from apiece.foreign.spatial_embeddings import recognize, translate
 from apiece.networks.erfnet import ERFNet
 
 PUBLISHED = [
@@ -45,15 +45,15 @@ def test_a_published_checkpoint_fits_a_network_exactly(published):
 
 def test_names_without_the_prefix_are_known_too(published):
     bare = {name.removeprefix("module."): value for name, value in published.items()}
-    assert recognise(bare)
+    assert recognize(bare)
     assert translate(bare).keys() == translate(published).keys()
 
 
 def test_other_checkpoints_are_not_taken_for_it(published):
-    assert recognise(published)
-    assert not recognise([])
-    assert not recognise(["module.encoder.initial_block.conv.weight"])
-    assert not recognise([name.replace("decoders.1", "decoders.2") for name in published])
-    assert not recognise([*published, "module.classifier.weight"])
+    assert recognize(published)
+    assert not recognize([])
+    assert not recognize(["module.encoder.initial_block.conv.weight"])
+    assert not recognize([name.replace("decoders.1", "decoders.2") for name in published])
+    assert not recognize([*published, "module.classifier.weight"])
     # Plain ERFNet has one decoder, called so.
-    assert not recognise([name.replace("decoders.0", "decoder") for name in published if "decoders.1" not in name])
+    assert not recognize([name.replace("decoders.0", "decoder") for name in published if "decoders.1" not in name])

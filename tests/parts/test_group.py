@@ -194,3 +194,26 @@ def test_embeddings_need_no_coordinates(discs):
     )
     groups = group_by_center(**{**inputs, "offsets": embeddings, "coordinates": None})
     assert np.array_equal(groups.labels, group_by_center(**inputs).labels)
+
+
+def test_refined_objects_lie_around_the_means_of_what_they_took_before(discs):
+    inputs = activated(*discs(2))
+    x, y = inputs["coordinates"]
+    embeddings = (inputs["offsets"] + np.stack(np.broadcast_arrays(x[None], y[:, None]))).reshape(2, -1)
+    once = group_by_center(**inputs, members=True)
+    twice = group_by_center(**inputs, members=True, refine=1)
+    # The surest pixel starts the first object both times; later ones differ by what is clustered until then.
+    taken = once.members[0]
+    assert twice.centers[0] == pytest.approx(embeddings[:, taken].mean(1), rel=1e-5)
+    log_precision = inputs["log_precision"].reshape(2, -1)[:, taken].mean(1)
+    assert twice.precisions[0] == pytest.approx(np.exp(10 * log_precision), rel=1e-4)
+    distance = ((embeddings - twice.centers[0][:, None]) ** 2 * twice.precisions[0][:, None]).sum(0)
+    inside = (np.exp(-distance) > 0.5) & (inputs["seeds"].ravel() > 0.5)
+    assert np.array_equal(twice.members[0], np.flatnonzero(inside))
+
+
+def test_refined_objects_always_own_a_pixel(discs):
+    inputs = activated(*discs(1, height=90, width=130))
+    groups = group_by_center(**inputs, refine=2, seed_threshold=0.5, min_size=0, min_fresh=0, score="mean")
+    assert groups.areas.min() > 0
+    assert np.isfinite(groups.scores).all()

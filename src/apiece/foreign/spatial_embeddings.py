@@ -14,6 +14,10 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from apiece.methods.method import Normalization
+
+LICENSE = "CC BY-NC 4.0"
+"""Of the published weights: not for commercial use."""
 UNUSED = "encoder.output_conv."
 TELLING = {
     "encoder.initial_block.conv.weight",
@@ -23,7 +27,7 @@ TELLING = {
 }
 
 
-def recognise(keys: Iterable[str]) -> bool:
+def recognize(keys: Iterable[str]) -> bool:
     """Whether these are the names of a branched ERFNet with two decoders, and nothing but its names."""
     names = {key.removeprefix("module.") for key in keys}
     known = all(name.startswith(("encoder.", "decoders.0.", "decoders.1.")) for name in names)
@@ -34,3 +38,20 @@ def translate(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under the names of a method that holds its ERFNet as `network`; the unused layer is left out."""
     names = {key: key.removeprefix("module.") for key in state}
     return {f"network.{name}": state[key] for key, name in names.items() if not name.startswith(UNUSED)}
+
+
+def describe(state: dict[str, Tensor]) -> tuple[str, dict[str, object]]:
+    """The method's name and arguments that give the authors' program: its network, coordinates, scaling and stopping rules."""
+    shapes = {key.removeprefix("module."): tensor.shape for key, tensor in state.items()}
+    return "SpatialEmbedding", {
+        "num_classes": shapes["decoders.1.output_conv.weight"][1],
+        "channels": 3,
+        "network": "erfnet",
+        "sigma": {1: "scalar", 2: "elliptical"}[shapes["decoders.0.output_conv.weight"][1] - 2],
+        "legacy_coordinates": True,
+        "foreground_threshold": 0.5,
+        "seed_threshold": 0.9,
+        "min_size": 129,
+        "refine": 0,
+        "normalization": Normalization(mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0)),
+    }

@@ -74,13 +74,14 @@ class SpatialEmbedding(Method):
         offset_range: the farthest an offset reaches, in coordinate units (one unit is 1 / coordinate_step pixels).
         coordinate_step: coordinate difference of neighboring pixels; None = so that offsets reach over the training data's
             largest objects (1/1024, the paper's, before that is known).
-        initial_margin: pixels; the margin that training starts from; None = half the side of the data's median object.
+        initial_margin: pixels; the margin that training starts from; None = radius of a disc as large as the data's median object.
         legacy_coordinates: the authors' steps 2/2047 and 1/1023 in place of coordinate_step, for their checkpoints.
         instance_weight, smoothness_weight, seed_weight: of the three loss terms.
         foreground_weight: of object pixels in the seed loss.
         foreground_threshold: pixels whose seed is lower belong to no object.
         seed_threshold: no object starts from a lower seed; 0 = until all seeds are masked, as in the paper (the code has 0.9).
-        min_size: pixels; smaller groups are no objects; None = half the size of the data's smallest percent of objects (the code has 128).
+        min_size: pixels; smaller groups are no objects (of one or two pixels none ever is); None = half the size of the data's
+            smallest percent of objects (the authors' code has 129).
         min_unclustered: share of a group's pixels that must not have been grouped before.
         refine: times that center and sigma are averaged over a found group and the group is found anew.
         normalization: pixel values to network input.
@@ -133,12 +134,12 @@ class SpatialEmbedding(Method):
         """Fit reach, first margin and smallest size to the data's objects, where they were left open."""
         if not len(statistics.areas):
             return
-        largest, usual = np.percentile(statistics.sides.max(1), (99, 50))
+        largest = np.percentile(statistics.sides.max(1), 99)
         if self.coordinate_step is None:
             # A center lies at most about a side away; the power of two is for readable figures only.
             self.settle(coordinate_step=2.0 ** -ceil(np.log2(np.clip(largest / self.offset_range, 64, 4096))))
         if self.initial_margin is None:
-            self.settle(initial_margin=float(max(usual / 2, 1.0)))
+            self.settle(initial_margin=max(1.0, float(np.sqrt(np.median(statistics.areas) / np.pi))))
         if self.min_size is None:
             self.settle(min_size=max(1, int(np.percentile(statistics.areas, 1) / 2)))
         self._initialize()
@@ -223,9 +224,9 @@ class SpatialEmbedding(Method):
 
     def _image_loss(self, outputs: dict[str, Tensor], target: Instances) -> dict[str, Tensor]:
         height, width = target.size
-        offsets, sigma, seeds = (outputs[name][:, :height, :width].float() for name in ("offsets", "sigma", "seeds"))
+        offsets, sigma, seeds = (outputs[name][:, :height, :width] for name in ("offsets", "sigma", "seeds"))
         truth = Owners.of(target, seeds.device)
-        coordinates = self.coordinates(target.size, offsets.device)
+        coordinates = self.coordinates(target.size, offsets.device).to(offsets.dtype)
         embeddings = offsets + coordinates
         phi = offsets.new_zeros(0)
         instance = smoothness = offsets.sum() * 0
@@ -242,13 +243,15 @@ class SpatialEmbedding(Method):
             return truth.means(sigma.new_full((1, *truth.owner.shape), self.fixed_precision)), sigma.sum() * 0
         means = truth.means(sigma)
         # As in the authors' code the mean is not pulled towards its pixels.
-        spread = (sigma.flatten(1)[:, truth.pixels] - means.detach()[truth.objects].T).square().mean(0)
+        own = sigma.flatten(1).index_select(1, truth.pixels)
+        spread = (own - means.detach()[truth.objects].T).square().mean(0)
         return torch.exp(SIGMA_SCALE * means), (truth.sums(spread) / truth.sizes).mean()
 
     def _instance_loss(self, embeddings: Tensor, centers: Tensor, precision: Tensor, truth: Owners) -> Tensor:
         """Equation 1, 3, or the Lovász hinge of 2 phi - 1 over all pixels but those of ignored objects; mean over objects."""
         if self.objective != "gaussian":
-            distance = (embeddings.flatten(1)[:, truth.pixels] - centers[truth.objects].T).norm(dim=0)
+            own = embeddings.flatten(1).index_select(1, truth.pixels)
+            distance = (own - centers[truth.objects].T).norm(dim=0)
             if self.objective == "hinge":
                 distance = (distance - self.margin * self.step).relu()
             return (truth.sums(distance) / truth.sizes).mean()
@@ -261,12 +264,12 @@ class SpatialEmbedding(Method):
 
     def _seed_loss(self, seeds: Float[Tensor, "C H W"], phi: Tensor, truth: Owners) -> Tensor:
         """Seeds of a class are phi on its objects and zero elsewhere (10), summed over the classes."""
-        flat = seeds.flatten(1)
-        labels = truth.labels[truth.objects]
-        background = ~truth.unknown(len(seeds)).flatten(1)
-        background[labels, truth.pixels] = False
-        on_objects = (flat[labels, truth.pixels] - phi).square().sum()
-        return ((flat.square() * background).sum() + self.foreground_weight * on_objects) / flat.shape[1]
+        count = seeds[0].numel()
+        places = truth.labels[truth.objects] * count + truth.pixels
+        background = ~truth.unknown(len(seeds)).flatten()
+        background[places] = False
+        on_objects = (seeds.flatten().index_select(0, places) - phi).square().sum()
+        return ((seeds.flatten().square() * background).sum() + self.foreground_weight * on_objects) / count
 
     # --- decoding ---
 

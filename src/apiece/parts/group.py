@@ -86,12 +86,12 @@ def group_by_center(
         seed_threshold: the least seed that starts an object.
         min_size: pixels that a proposal must exceed.
         min_left: stop when no more unclustered pixels than this are left; None: min_size.
-        min_fresh: share of unclustered pixels that a proposal must exceed; 0 or less takes every proposal.
+        min_fresh: share of unclustered pixels that a proposal must exceed; 0 or less: any with a free one.
         overlap: who keeps pixels within two margins.
         score: an object's score is its starting seed, or the mean seed of the pixels it has when it is found (which
             ranks objects better, as starting seeds crowd near 1).
-        refine: times that a proposal's mean embedding and mean log_precision take the place of the starting pixel's, and
-            the proposal is made anew; 0 is the paper's rule. One pixel is a noisy witness, the training used means.
+        refine: times that a proposal's mean embedding and mean log_precision take the place of the starting pixel's,
+            and the proposal is made anew; 0 is the paper's rule. One pixel is a noisy witness, training used means.
         members: also return each object's full set of pixels.
 
     Source: Neven et al., CVPR 2019, section 3.6, eq. 11; stopping rules of github.com/davyneven/SpatialEmbeddings.
@@ -134,7 +134,7 @@ class _Clustering:
             cluster, proposal = self._proposed(start)
             self.clustered[start] = True
             fresh = len(proposal) - int(np.count_nonzero(self.clustered[proposal]))
-            if len(proposal) > min_size and (fresh > min_fresh * len(proposal) or min_fresh <= 0):
+            if len(proposal) > min_size and (fresh > min_fresh * len(proposal) or min_fresh <= 0 and start in proposal):
                 self._accept(start, cluster, proposal)
             self.clustered[proposal] = True
             left -= fresh + 1

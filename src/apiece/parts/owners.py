@@ -58,7 +58,8 @@ class Owners(NamedTuple):
 
     def means(self, maps: Float[Tensor, "D H W"]) -> Float[Tensor, "N D"]:
         """Mean of each map over each object's pixels."""
-        return self.sums(maps.flatten(1)[:, self.pixels].T) / self.sizes[:, None]
+        # index_select, not indexing: its backward is several times as fast on a CPU.
+        return self.sums(maps.flatten(1).index_select(1, self.pixels).T) / self.sizes[:, None]
 
     def sums(self, values: Float[Tensor, "P *D"]) -> Float[Tensor, "N *D"]:
         """Sum over each object's pixels of one value (or row of values) for each of `pixels`."""
