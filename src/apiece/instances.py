@@ -229,9 +229,9 @@ class Instances:
         """Pixels of the masks."""
         return self.store.areas
 
-    def crop(self, index: int) -> Bool[ndarray, "h w"]:
-        """One object's mask inside its `mask_boxes` entry."""
-        return self.store.crop(index)
+    def crop(self, index: int, rows: slice = slice(None)) -> Bool[ndarray, "h w"]:
+        """One object's mask inside its `mask_boxes` entry, or some rows of it."""
+        return self.store.crop(index, rows)
 
     def crops(self) -> Iterable[Bool[ndarray, "_ _"]]:
         """Each object's mask inside its box, one at a time."""
@@ -268,7 +268,8 @@ class Instances:
             x1, y1, x2, y2 = boxes[index].tolist()
             first, last = max(y1, top), min(y2, bottom)
             if first < last:
-                painted[first - top : last - top, x1:x2][self.crop(index)[first - y1 : last - y1]] = index + 1
+                crop = self.crop(index, slice(first - y1, last - y1))
+                painted[first - top : last - top, x1:x2][crop] = index + 1
         return painted
 
     def with_layers(self, layers: Integer[ndarray, "L H W"]) -> Instances:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Integer, UInt8
 from numpy import ndarray
 
-from apiece.masks import Size, first_fit, label_areas, label_boxes, label_type
+from apiece.masks import LARGE, Size, first_fit, label_areas, label_boxes, label_type, renumber
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,14 @@ class CropStore:
         total = np.concatenate([[0], np.cumsum(np.bitwise_count(self.bits), dtype=np.int64)])
         return np.diff(total[self.offsets])
 
-    def crop(self, index: int) -> Bool[ndarray, "h w"]:
-        """The mask of one object inside its box."""
+    def crop(self, index: int, rows: slice = slice(None)) -> Bool[ndarray, "h w"]:
+        """The mask of one object inside its box, or some rows of it; others are not unpacked."""
         x1, y1, x2, y2 = self.boxes[index].tolist()
-        height, width = y2 - y1, x2 - x1
-        bits = self.bits[self.offsets[index] : self.offsets[index + 1]]
-        return np.unpackbits(bits, count=height * width).view(bool).reshape(height, width)
+        width = x2 - x1
+        top, bottom, _ = rows.indices(y2 - y1)
+        pixels, (byte, bit) = max(bottom - top, 0) * width, divmod(top * width, 8)
+        bits = self.bits[self.offsets[index] + byte : self.offsets[index + 1]][: (bit + pixels + 7) // 8]
+        return np.unpackbits(bits, count=bit + pixels)[bit:].view(bool).reshape(-1 if width else 0, width)
 
     def select(self, indices: Integer[ndarray, " M"]) -> "CropStore":
         """The store of some of the objects, in the order of `indices`."""
@@ -65,7 +67,7 @@ class CropStore:
 
 @dataclass(frozen=True)
 class LayerStore:
-    """N masks as places in label layers: object i is where `planes[layer[i]] == value[i]`. The planes are never written to.
+    """N masks as places in label layers: object i is where `planes[layer[i]] == value[i]`. Planes are never written to.
 
     Attributes:
         planes: label layers; values that belong to no object are background.
@@ -98,8 +100,7 @@ class LayerStore:
         """Pixels of each mask."""
         areas = np.zeros(len(self), np.int64)
         for plane, members in self._members():
-            values = self.value[members]
-            areas[members] = label_areas(plane, int(values.max()))[values]
+            areas[members] = label_areas(plane, self.value[members])
         return areas
 
     def _members(self) -> list[tuple[Integer[ndarray, "H W"], Integer[ndarray, " M"]]]:
@@ -107,10 +108,10 @@ class LayerStore:
         sets = [(plane, np.flatnonzero(self.layer == number)) for number, plane in enumerate(self.planes)]
         return [(plane, members) for plane, members in sets if len(members)]
 
-    def crop(self, index: int) -> Bool[ndarray, "h w"]:
-        """The mask of one object inside its box."""
+    def crop(self, index: int, rows: slice = slice(None)) -> Bool[ndarray, "h w"]:
+        """The mask of one object inside its box, or some rows of it."""
         x1, y1, x2, y2 = self.boxes[index].tolist()
-        return self.planes[self.layer[index], y1:y2, x1:x2] == self.value[index]
+        return self.planes[self.layer[index], y1:y2, x1:x2][rows] == self.value[index]
 
     def select(self, indices: Integer[ndarray, " M"]) -> "LayerStore":
         """The store of some of the objects, in the order of `indices`; boxes and areas already known are kept."""
@@ -120,7 +121,7 @@ class LayerStore:
         return chosen
 
     def layers(self) -> Integer[ndarray, "L H W"]:
-        """The layers with the objects numbered from 1; the planes themselves, without a copy, where they are so already."""
+        """The layers with the objects numbered from 1; the planes themselves, uncopied, where they are so already."""
         if not self.size[0] or not self.size[1]:
             return np.zeros((1, *self.size), np.uint16)
         used = [plane for plane, _ in self._members()]
@@ -143,8 +144,8 @@ class LayerStore:
         if self.numbered:
             return plane
         highest = int(plane.max(initial=0))
-        if highest > 1 << 26:
-            return _renumber_sparsely(plane, self.value[members], members + 1, label_type(len(self)))
+        if highest > LARGE:
+            return renumber(plane, self.value[members], members + 1).astype(label_type(len(self)), copy=False)
         table = np.zeros(highest + 1, label_type(len(self)))
         inside = members[self.value[members] <= highest]
         table[self.value[inside]] = inside + 1
@@ -153,14 +154,3 @@ class LayerStore:
     def packed(self) -> CropStore:
         """The same masks as packed crops."""
         return CropStore.pack([self.crop(i) for i in range(len(self))], self.boxes, self.size)
-
-
-def _renumber_sparsely(plane, values, numbers, kind) -> Integer[ndarray, "h W"]:
-    """As a table look-up, for values too large to make a table of."""
-    order = np.argsort(values)
-    place = np.searchsorted(values, plane, sorter=order).clip(max=max(len(values) - 1, 0))
-    result = np.zeros(plane.shape, kind)
-    if len(values):
-        hit = values[order][place] == plane
-        result[hit] = numbers[order][place][hit]
-    return result

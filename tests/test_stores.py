@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from apiece import masks
+from apiece.stores import CropStore, LayerStore
+
+few = settings(max_examples=40, deadline=None)
+stacks = st.integers(0, 5).flatmap(lambda count: arrays(bool, (count, 6, 9)))
+
+
+def packed(stack):
+    tight = [masks.tighten(mask, (0, 0)) for mask in stack]
+    boxes = np.array([box for _, box in tight], np.int64).reshape(-1, 4)
+    return CropStore.pack([crop for crop, _ in tight], boxes, stack.shape[1:])
+
+
+def layered(stack):
+    """Each mask on a layer of its own, under a value that has nothing to do with its place."""
+    count = len(stack)
+    values = 3 * np.arange(count, dtype=np.int64)[::-1] + 2
+    planes = np.zeros((max(count, 1), *stack.shape[1:]), np.int32)
+    planes[:count] = stack * values[:, None, None]
+    return LayerStore(planes, np.arange(count), values)
+
+
+def whole(store):
+    stack = np.zeros((len(store), *store.size), bool)
+    for plane, (x1, y1, x2, y2), index in zip(stack, store.boxes.tolist(), range(len(store)), strict=True):
+        plane[y1:y2, x1:x2] = store.crop(index)
+    return stack
+
+
+@pytest.mark.parametrize("make", [packed, layered])
+@few
+@given(stack=stacks)
+def test_masks_come_back_with_their_boxes_and_areas(make, stack):
+    store = make(stack)
+    assert (whole(store) == stack).all()
+    assert store.areas.tolist() == stack.sum((1, 2)).tolist()
+    assert [tuple(box) for box in store.boxes.tolist()] == [masks.bounding_box(mask) for mask in stack]
+
+
+@pytest.mark.parametrize("make", [packed, layered])
+@few
+@given(stack=stacks, data=st.data())
+def test_a_selection_is_the_chosen_masks_in_the_chosen_order(make, stack, data):
+    some = st.lists(st.integers(0, max(len(stack) - 1, 0)), max_size=6 if len(stack) else 0)
+    indices = np.array(data.draw(some), np.int64)
+    store = make(stack)
+    if data.draw(st.booleans()):
+        assert len(store.boxes) == len(store.areas)  # once known they are handed on
+    chosen = store.select(indices)
+    assert (whole(chosen) == stack[indices]).all()
+    assert chosen.areas.tolist() == stack[indices].sum((1, 2)).tolist()
+
+
+@pytest.mark.parametrize("make", [packed, layered])
+@few
+@given(stack=stacks)
+def test_layers_hold_every_object_whole_numbered_from_1(make, stack):
+    layers = make(stack).layers()
+    for number, mask in enumerate(stack, start=1):
+        assert ((layers == number).any(0) == mask).all()
+    assert layers.max(initial=0) <= len(stack)
+
+
+@few
+@given(stacks)
+def test_packing_layers_keeps_every_mask(stack):
+    assert (whole(layered(stack).packed()) == stack).all()
+
+
+def test_a_crop_costs_one_bit_a_pixel():
+    store = packed(np.ones((3, 16, 8), bool))
+    assert len(store.bits) == 3 * 16
+    assert store.offsets.tolist() == [0, 16, 32, 48]
+
+
+def test_layers_that_are_numbered_already_are_not_copied():
+    planes = np.array([[[0, 1, 2], [2, 2, 0]]], np.uint16)
+    store = LayerStore(planes, np.zeros(2, np.int64), np.array([1, 2]))
+    assert store.layers() is planes
+    assert np.shares_memory(store.renumbered(0), planes)
+
+
+def test_values_that_are_no_objects_are_background():
+    planes = np.array([[[-7, 4, 9], [4, 2, 0]]], np.int32)
+    store = LayerStore(planes, np.zeros(2, np.int64), np.array([9, 4]))
+    assert store.renumbered(0).tolist() == [[0, 2, 1], [2, 0, 0]]
+    assert store.areas.tolist() == [1, 2]
+
+
+def test_huge_values_are_renumbered_without_a_table():
+    planes = np.zeros((1, 5, 4), np.uint32)
+    planes[0, 2], planes[0, 4, 1:] = 4_294_967_295, 3_000_000_000
+    store = LayerStore(planes, np.zeros(2, np.int64), np.array([4_294_967_295, 3_000_000_000]))
+    assert store.renumbered(0)[[2, 4, 4], [0, 0, 1]].tolist() == [1, 0, 2]
+    assert store.renumbered(0, slice(4, 5)).tolist() == [[0, 2, 2, 2]]
+    assert store.areas.tolist() == [4, 3]
