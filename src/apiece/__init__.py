@@ -1,1 +1,84 @@
-"""apiece: every family of instance segmentation behind one contract."""
+"""apiece: every object of an image apart, by whichever family of methods suits your images.
+
+The public names are imported when they are first used: `import apiece` is quick, quiet and touches no network.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from apiece.checkpoint import load as load
+    from apiece.checkpoint import save as save
+    from apiece.data.augment import Augmentation as Augmentation
+    from apiece.data.dataset import Dataset as Dataset
+    from apiece.data.formats import open_dataset as open_dataset
+    from apiece.data.generated import crossing_sticks as crossing_sticks
+    from apiece.data.generated import discs as discs
+    from apiece.data.images import read_image as read_image
+    from apiece.demonstration import demo as demo
+    from apiece.draw import overlay as overlay
+    from apiece.draw import write_overlay as write_overlay
+    from apiece.errors import CallError as CallError
+    from apiece.errors import InputError as InputError
+    from apiece.evaluation import evaluate as evaluate
+    from apiece.importation import import_checkpoint as import_checkpoint
+    from apiece.instances import Instances as Instances
+    from apiece.instances import concatenate as concatenate
+    from apiece.methods.method import Method as Method
+    from apiece.methods.method import Normalization as Normalization
+    from apiece.methods.method import Recipe as Recipe
+    from apiece.methods.method import Stage as Stage
+    from apiece.methods.spatial_embedding import SpatialEmbedding as SpatialEmbedding
+    from apiece.metrics.report import Report as Report
+    from apiece.outputs import predict_files as predict_files
+    from apiece.prediction import predict as predict
+    from apiece.scoring import score as score
+    from apiece.training import train as train
+
+_PLACES = {
+    "Augmentation": "data.augment",
+    "CallError": "errors",
+    "Dataset": "data.dataset",
+    "InputError": "errors",
+    "Instances": "instances",
+    "Method": "methods.method",
+    "Normalization": "methods.method",
+    "Recipe": "methods.method",
+    "Report": "metrics.report",
+    "SpatialEmbedding": "methods.spatial_embedding",
+    "Stage": "methods.method",
+    "concatenate": "instances",
+    "crossing_sticks": "data.generated",
+    "demo": "demonstration",
+    "discs": "data.generated",
+    "evaluate": "evaluation",
+    "import_checkpoint": "importation",
+    "load": "checkpoint",
+    "open_dataset": "data.formats",
+    "overlay": "draw",
+    "predict": "prediction",
+    "predict_files": "outputs",
+    "read_image": "data.images",
+    "save": "checkpoint",
+    "score": "scoring",
+    "train": "training",
+    "write_overlay": "draw",
+}
+
+__all__ = sorted(_PLACES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("apiece")
+    if name not in _PLACES:
+        raise AttributeError(f"apiece has no {name!r}")
+    value = getattr(import_module(f"apiece.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,7 +6,7 @@ No pickle and no code: the class is looked up among apiece's own methods, its ar
 """
 
 import json
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def save(model: Method, path: Path | str) -> None:
         "layout": LAYOUT,
         "version": version(),
         "class": type(model).__name__,
-        "arguments": {name: asdict(value) if is_dataclass(value) else value for name, value in model.arguments.items()},  # pyright: ignore[reportArgumentType]
+        "arguments": {name: _plain(value) for name, value in model.arguments.items()},
         "card": asdict(model.card),
     }
     write_tensors(Path(path), dict(model.state_dict()), {"apiece": facts})
@@ -47,22 +47,27 @@ def load(path: Path | str, where: str | device = "cpu") -> Method:
     path = Path(path)
     tensors, notes = read_tensors(path)
     if "apiece" not in notes:
-        raise InputError(f"{path}: holds tensors, but is no apiece model; `apiece import {path}` reads published checkpoints.")
+        raise InputError(f"{path}: is no apiece model; `apiece import` makes one of a published checkpoint.")
     facts = notes["apiece"]
     if facts.get("layout", 0) > LAYOUT:
-        raise InputError(f"{path}: was written by apiece {facts.get('version')}, this is {version()}: please update apiece.")
+        written = facts.get("version")
+        raise InputError(f"{path}: was written by apiece {written}, this is {version()}: please update apiece.")
     try:
         arguments = dict(facts["arguments"])
         if "normalization" in arguments:
             arguments["normalization"] = _rebuilt_normalization(arguments["normalization"])
         model = methods.find(facts["class"])(**arguments)
         model.load_state_dict(tensors)
-        card = {**facts["card"], "classes": tuple(facts["card"]["classes"])}
-        model.card = Card(**card)
+        model.card = Card.from_json(facts["card"])
     except (CallError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: is damaged or was made by another version (apiece {facts.get('version')}): {reason}") from error
+        written = facts.get("version")
+        raise InputError(f"{path}: is damaged, or made by another version (apiece {written}): {reason}") from error
     return model.to(where).eval()
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if isinstance(value, Normalization) else value
 
 
 def _rebuilt_normalization(fields: dict[str, Any]) -> Normalization:
@@ -70,7 +75,7 @@ def _rebuilt_normalization(fields: dict[str, Any]) -> Normalization:
 
 
 def adopt(model: Method, source: Method) -> list[str]:
-    """Start a model from another one's weights. Rows of class heads follow the classes' names; new classes start fresh.
+    """Start a model from another one's weights. Rows of class heads follow the classes' names; new classes are fresh.
 
     Returns:
         Names of the weights that did not fit and start fresh.
@@ -113,7 +118,9 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], notes: dict[str, Any])
     with replacing(path) as temporary:
         metadata = {name: json.dumps(note) for name, note in notes.items()}
         try:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+            save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata
+            )
         except SafetensorError as error:
             raise InputError(f"{path}: cannot be written: {error}.") from error
 

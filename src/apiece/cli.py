@@ -57,7 +57,9 @@ def _told(error: BaseException) -> int:
         print(f"apiece: {message if isinstance(error, Interrupted) else 'interrupted.'}", file=sys.stderr)
         return 130
     if not isinstance(error, InputError | CallError | TrainingError):
-        message = f"{type(error).__name__}: {' '.join(message.split())} (this is a fault in apiece; --debug shows where.)"
+        message = (
+            f"{type(error).__name__}: {' '.join(message.split())} (this is a fault in apiece; --debug shows where.)"
+        )
     print(f"apiece: {message}", file=sys.stderr)
     return 2 if isinstance(error, CallError) else 1
 
@@ -92,7 +94,9 @@ def _opened(path: str, options: "Namespace", split: str | None = None):
 
 def _add_data_options(parser: "ArgumentParser") -> None:
     parser.add_argument("--split", type=str | None, default=None, help="which part of the data, where it has several")
-    parser.add_argument("--format", type=str | None, default=None, help="the data's format, where it cannot be told by itself")
+    parser.add_argument(
+        "--format", type=str | None, default=None, help="the data's format, where it cannot be told by itself"
+    )
 
 
 def _train(words: list[str]) -> int:
@@ -107,24 +111,54 @@ def _train(words: list[str]) -> int:
     parser = _parser("train")
     parser.add_argument("--config", action="config", help="a YAML file of options")
     parser.add_argument("data", type=str, help="images with their objects, in any format apiece reads")
-    parser.add_subclass_arguments(Method, "method", skip={"num_classes", "channels"}, required=False, help="which method, and its options")
+    parser.add_subclass_arguments(
+        Method, "method", skip={"num_classes", "channels"}, required=False, help="which method, and its options"
+    )
     parser.add_argument("--from", dest="start_from", type=str | None, default=None, help="a model file to start from")
-    parser.add_argument("--validation", type=float | str | None, default=0.1, help="a data set, or the share to set aside")
+    parser.add_argument(
+        "--validation", type=float | str | None, default=0.1, help="a data set, or the share to set aside"
+    )
     _add_data_options(parser)
-    parser.add_argument("--augmentation", type=dict[str, Any] | None, default=None, help="changes to the recipe's, as --augmentation.rotation 30")
-    parser.add_argument("--stages", type=list[Stage] | None, default=None, help="stages in place of the recipe's, as JSON or in the YAML file")
+    parser.add_argument(
+        "--augmentation",
+        type=dict[str, Any] | None,
+        default=None,
+        help="changes to the recipe's, as --augmentation.rotation 30",
+    )
+    parser.add_argument(
+        "--stages",
+        type=list[Stage] | None,
+        default=None,
+        help="stages in place of the recipe's, as JSON or in the YAML file",
+    )
     by_hand = {"model", "data", "validation", "start_from", "out", "augmentation", "stages"}
     parser.add_function_arguments(train, skip=by_hand, as_group=False)
-    parser.add_argument("--out", type=str | None, default=None, help="folder of model, log and state; by default a new one in runs/")
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="folder of model, log and state; by default a new one in runs/"
+    )
     options = parser.parse_args(words)
     data = _opened(options.data, options, options.split)
     model = _method(options, data)
-    out = Path(options.out) if options.out else _new_folder(Path("runs"), f"{data.path.resolve().name}_{type(model).__name__}")
+    out = (
+        Path(options.out)
+        if options.out
+        else _new_folder(Path("runs"), f"{data.path.resolve().name}_{type(model).__name__}")
+    )
     rest = {name: getattr(options, name) for name in signature(train).parameters if name not in by_hand}
     if options.stages is not None:
-        rest["stages"] = tuple(Stage(**stage.as_dict()) if isinstance(stage, Namespace) else stage for stage in options.stages)
+        rest["stages"] = tuple(
+            Stage(**stage.as_dict()) if isinstance(stage, Namespace) else stage for stage in options.stages
+        )
     validation = _opened(options.validation, options) if isinstance(options.validation, str) else options.validation
-    trained = train(model, data, validation=validation, out=out, start_from=options.start_from, augmentation=options.augmentation, **rest)
+    trained = train(
+        model,
+        data,
+        validation=validation,
+        out=out,
+        start_from=options.start_from,
+        augmentation=options.augmentation,
+        **rest,
+    )
     print(json.dumps({"model": str(out / MODEL), **trained.card.metrics.get("validation", {})}))
     return 0
 
@@ -144,7 +178,9 @@ def _method(options: "Namespace", data: Any) -> Any:
         chosen["normalization"] = Normalization(**chosen["normalization"])
     kind = methods.find(options.method.class_path.rpartition(".")[2])
     channels = data.channels()
-    return kind(num_classes=len(data.classes), channels=3 if channels == 4 else 1 if channels == 2 else channels, **chosen)
+    return kind(
+        num_classes=len(data.classes), channels=3 if channels == 4 else 1 if channels == 2 else channels, **chosen
+    )
 
 
 def _new_folder(parent: Path, name: str) -> Path:
@@ -159,14 +195,22 @@ def _evaluate(words: list[str]) -> int:
     parser = _parser("evaluate")
     parser.add_argument("model", type=str, help="a model file")
     parser.add_argument("data", type=str, help="images with their objects")
-    parser.add_argument("--metrics", type=_commas, default=("matching", "coco"), help=f"comma list of {', '.join(METRICS)}")
+    parser.add_argument(
+        "--metrics", type=_commas, default=("matching", "coco"), help=f"comma list of {', '.join(METRICS)}"
+    )
     _add_data_options(parser)
     parser.add_function_arguments(evaluate, skip={"model", "data", "metrics"}, as_group=False)
     _add_json_option(parser)
     options = parser.parse_args(words)
     data = _opened(options.data, options, options.split)
     report = evaluate(
-        options.model, data, metrics=options.metrics, threshold=options.threshold, oracle=options.oracle, page=options.page, quiet=options.quiet
+        options.model,
+        data,
+        metrics=options.metrics,
+        threshold=options.threshold,
+        oracle=options.oracle,
+        page=options.page,
+        quiet=options.quiet,
     )
     return _reported(report, options.json)
 
@@ -177,16 +221,22 @@ def _score(words: list[str]) -> int:
     parser = _parser("score")
     parser.add_argument("found", type=str, help="found objects: label images, COCO results, a prediction folder")
     parser.add_argument("truth", type=str, help="the true objects, in any format apiece reads")
-    parser.add_argument("--metrics", type=_commas, default=("matching", "coco"), help=f"comma list of {', '.join(METRICS)}")
+    parser.add_argument(
+        "--metrics", type=_commas, default=("matching", "coco"), help=f"comma list of {', '.join(METRICS)}"
+    )
     parser.add_function_arguments(score, skip={"found", "truth", "metrics", "classes", "coco_options"}, as_group=False)
     _add_json_option(parser)
     options = parser.parse_args(words)
-    rest = {name: value for name, value in options.as_dict().items() if name not in ("found", "truth", "metrics", "json")}
+    rest = {
+        name: value for name, value in options.as_dict().items() if name not in ("found", "truth", "metrics", "json")
+    }
     return _reported(score(Path(options.found), Path(options.truth), options.metrics, **rest), options.json)
 
 
 def _add_json_option(parser: "ArgumentParser") -> None:
-    parser.add_argument("--json", type=str | None, default=None, help="a file for all figures; - prints them as one JSON object")
+    parser.add_argument(
+        "--json", type=str | None, default=None, help="a file for all figures; - prints them as one JSON object"
+    )
 
 
 def _reported(report: "Report", target: str | None) -> int:
@@ -201,6 +251,7 @@ def _reported(report: "Report", target: str | None) -> int:
 
 def _predict(words: list[str]) -> int:
     from apiece import checkpoint
+    from apiece.devices import best_device
     from apiece.outputs import KINDS, predict_files
 
     parser = _parser("predict")
@@ -208,20 +259,19 @@ def _predict(words: list[str]) -> int:
     parser.add_argument("images", nargs="+", type=str, help="image files, folders, globs")
     parser.add_argument("--save", type=_commas, default=("labels", "overlay"), help=f"comma list of {', '.join(KINDS)}")
     parser.add_argument("--out", type=str, default="found", help="the folder to write to")
-    parser.add_argument("--device", type=str | None, default=None, help="where to compute, as torch names it; by default a GPU if there is one")
+    parser.add_argument(
+        "--device",
+        type=str | None,
+        default=None,
+        help="where to compute, as torch names it; by default a GPU if there is one",
+    )
     parser.add_function_arguments(predict_files, skip={"model", "images", "out", "save"}, as_group=False)
     options = parser.parse_args(words)
-    model = checkpoint.load(options.model, options.device or _device())
+    model = checkpoint.load(options.model, options.device or best_device())
     rest = {name: getattr(options, name) for name in ("threshold", "overwrite", "skip_bad", "quiet")}
     counts = predict_files(model, options.images, Path(options.out), options.save, **rest)
     print(json.dumps({**counts, "out": options.out}))
     return 0
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _import(words: list[str]) -> int:

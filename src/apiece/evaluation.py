@@ -12,10 +12,13 @@ from apiece.data.dataset import Dataset
 from apiece.data.formats import open_dataset
 from apiece.errors import CallError, InputError
 from apiece.methods.method import Method, Relation
+from apiece.metrics.report import Report
 from apiece.prediction import look, ordered
 from apiece.progress import track
-from apiece.metrics.report import Report
 from apiece.scoring import Scorer
+
+CHOSEN_BY = "accuracy"
+"""What the best model of a training is chosen by: mean matching accuracy over IoU 0.50 to 0.95 at the best threshold."""
 
 
 def evaluate(
@@ -69,7 +72,9 @@ def _labels(model: Method, data: Dataset) -> np.ndarray:
     if unknown and len(data.classes) == len(model.card.classes) == 1:
         return np.array([0, -1])
     if unknown:
-        raise InputError(f"{data.path}: has classes that the model does not know: {', '.join(unknown)}; it knows {', '.join(model.card.classes)}.")
+        raise InputError(
+            f"{data.path}: has classes that the model does not know: {', '.join(unknown)}; it knows {', '.join(model.card.classes)}."
+        )
     return np.array([*(model.card.classes.index(name) for name in data.classes), -1])
 
 
@@ -83,6 +88,25 @@ def relations(model: Method, data: Dataset) -> dict[str, Relation]:
                 for name, relation in model.relations(outputs, [sample.truth]).items():
                     found.setdefault(name, []).append(relation)
     return {
-        name: Relation(several[0].x_label, several[0].y_label, *(np.concatenate([getattr(one, axis) for one in several]) for axis in "xy"))
+        name: Relation(
+            several[0].x_label,
+            several[0].y_label,
+            *(np.concatenate([getattr(one, axis) for one in several]) for axis in "xy"),
+        )
         for name, several in found.items()
+    }
+
+
+def judged(model: Method, data: Dataset) -> dict[str, float]:
+    """Figures of a model on validation data, the first the one to choose by, and the score threshold that gives them."""
+    scorer = scored(model, data, ("matching", "coco"), quiet=True)
+    threshold, _ = scorer.best_threshold()
+    report = scorer.report(threshold)
+    matching = report["matching"]
+    return {
+        CHOSEN_BY: float(np.mean([matching[f"{iou:.2f}"]["accuracy"] for iou in np.arange(0.5, 0.96, 0.05)])),
+        "accuracy@0.50": float(matching["0.50"]["accuracy"]),
+        "accuracy@0.75": float(matching["0.75"]["accuracy"]),
+        "AP": float(report["coco"]["segm"]["AP"]),
+        "threshold": threshold,
     }

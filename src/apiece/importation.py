@@ -40,7 +40,9 @@ def import_checkpoint(path: Path | str) -> Method:
             model.card.threshold = 0.0
             return model.eval()
     some = ", ".join(list(state)[:3])
-    raise InputError(f"{path}: holds {len(state)} tensors ({some}, ...), which is none of the layouts known: {', '.join(LAYOUTS)}.")
+    raise InputError(
+        f"{path}: holds {len(state)} tensors ({some}, ...), which is none of the layouts known: {', '.join(LAYOUTS)}."
+    )
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -73,11 +73,17 @@ class Instances:
         self._areas = None if areas is None else np.asarray(areas, np.float64)
         for name, field in self._fields():
             if len(field) != count:
-                raise ValueError(f"{count} labels, but {len(field)} {name}: every field needs one entry for each object.")
+                raise ValueError(
+                    f"{count} labels, but {len(field)} {name}: every field needs one entry for each object."
+                )
 
     def _fields(self) -> list[tuple[str, Any]]:
         named = [("scores", self.scores), ("ignore", self.ignore), ("boxes", self._boxes), ("areas", self._areas)]
-        return [(name, field) for name, field in [*named, ("masks", self._store), *self.columns.items()] if field is not None]
+        return [
+            (name, field)
+            for name, field in [*named, ("masks", self._store), *self.columns.items()]
+            if field is not None
+        ]
 
     # --- making ---
 
@@ -87,11 +93,15 @@ class Instances:
         return cls.from_crops([], np.zeros((0, 4), np.int32), size, scores=np.zeros(0) if scored else None)
 
     @classmethod
-    def from_crops(cls, crops: Sequence[Bool[ndarray, "_ _"]], boxes: Any, size: Size, labels: Any = None, **fields: Any) -> Instances:
+    def from_crops(
+        cls, crops: Sequence[Bool[ndarray, "_ _"]], boxes: Any, size: Size, labels: Any = None, **fields: Any
+    ) -> Instances:
         """From masks cut to boxes `x1 y1 x2 y2` that lie in the image; empty borders of crops are cut away."""
         boxes = np.asarray(boxes, np.int64).reshape(-1, 4)
         tight = [masks.tighten(crop, (x1, y1)) for crop, (x1, y1, _, _) in zip(crops, boxes.tolist(), strict=True)]
-        store = CropStore.pack([crop for crop, _ in tight], np.array([box for _, box in tight], np.int64).reshape(-1, 4), size)
+        store = CropStore.pack(
+            [crop for crop, _ in tight], np.array([box for _, box in tight], np.int64).reshape(-1, 4), size
+        )
         return cls(size, np.zeros(len(crops)) if labels is None else labels, store=store, **fields)
 
     @classmethod
@@ -101,7 +111,9 @@ class Instances:
         return cls.from_crops(list(stack), corners, stack.shape[1:], labels, **fields)
 
     @classmethod
-    def from_label_map(cls, label_map: Integer[ndarray, "H W"], labels: Any = None, *, values: Any = None, **fields: Any) -> Instances:
+    def from_label_map(
+        cls, label_map: Integer[ndarray, "H W"], labels: Any = None, *, values: Any = None, **fields: Any
+    ) -> Instances:
         """From a label map, which stays where the masks lie; it is not copied and must not be changed afterwards.
 
         Args:
@@ -139,15 +151,22 @@ class Instances:
             if tuple(run["size"]) != tuple(size):
                 raise ValueError(f"run lengths for an image of {run['size']}, but the image is {list(size)}")
             counts = run["counts"]
-            crop, box = masks.counts_to_crop(masks.expand_counts(counts) if isinstance(counts, str | bytes) else counts, size)
+            crop, box = masks.counts_to_crop(
+                masks.expand_counts(counts) if isinstance(counts, str | bytes) else counts, size
+            )
             crops.append(crop)
             boxes.append(box)
         return cls.from_crops(crops, boxes, size, labels, **fields)
 
     @classmethod
-    def from_polygons(cls, outlines: Iterable[Sequence[Any]], size: Size, labels: Any = None, **fields: Any) -> Instances:
+    def from_polygons(
+        cls, outlines: Iterable[Sequence[Any]], size: Size, labels: Any = None, **fields: Any
+    ) -> Instances:
         """From polygons: for each object the rings whose union it is, each a sequence of `x y` points, rasterised by COCO's rule."""
-        pairs = [polygons.polygons_to_crop([np.asarray(ring, float).reshape(-1, 2) for ring in rings], size) for rings in outlines]
+        pairs = [
+            polygons.polygons_to_crop([np.asarray(ring, float).reshape(-1, 2) for ring in rings], size)
+            for rings in outlines
+        ]
         return cls.from_crops([crop for crop, _ in pairs], [box for _, box in pairs], size, labels, **fields)
 
     @classmethod
@@ -185,7 +204,13 @@ class Instances:
 
     def replace(self, **fields: Any) -> Instances:
         """The same objects with some of `labels`, `scores`, `ignore`, `boxes`, `areas`, `columns` exchanged (None removes)."""
-        kept = {"labels": self.labels, "scores": self.scores, "ignore": self.ignore, "boxes": self._boxes, "areas": self._areas}
+        kept = {
+            "labels": self.labels,
+            "scores": self.scores,
+            "ignore": self.ignore,
+            "boxes": self._boxes,
+            "areas": self._areas,
+        }
         merged = {**kept, "columns": self.columns, **fields}
         return Instances(self.size, merged.pop("labels"), store=self._store, **merged)
 
@@ -331,7 +356,10 @@ def concatenate(pieces: Sequence[Instances]) -> Instances:
     """
     if not pieces:
         raise ValueError("nothing to concatenate.")
-    if len({piece.size for piece in pieces}) > 1 or len({tuple(name for name, _ in piece._fields()) for piece in pieces}) > 1:
+    if (
+        len({piece.size for piece in pieces}) > 1
+        or len({tuple(name for name, _ in piece._fields()) for piece in pieces}) > 1
+    ):
         raise ValueError("only objects of one image and with the same fields can be concatenated.")
     joined = {
         name: np.concatenate([dict(piece._fields())[name] for piece in pieces])
@@ -343,7 +371,9 @@ def concatenate(pieces: Sequence[Instances]) -> Instances:
     if pieces[0].has_masks:
         stores = [piece.store if isinstance(piece.store, CropStore) else piece.store.packed() for piece in pieces]
         starts = np.cumsum([0, *(len(one.bits) for one in stores)])
-        offsets = np.concatenate([one.offsets[:-1] + start for one, start in zip(stores, starts[:-1], strict=True)] + [starts[-1:]])
+        offsets = np.concatenate(
+            [one.offsets[:-1] + start for one, start in zip(stores, starts[:-1], strict=True)] + [starts[-1:]]
+        )
         boxes = np.concatenate([one.boxes for one in stores])
         store = CropStore(pieces[0].size, boxes, np.concatenate([one.bits for one in stores]), offsets)
     labels = np.concatenate([piece.labels for piece in pieces])

@@ -1,10 +1,11 @@
 """Masks in their many forms: crops, run lengths, label maps and layers. Pure functions on NumPy arrays.
 
-A *crop* is a mask cut to its bounding box: a bool array `h w` and the box's corner `(x1, y1)` in the image. Run lengths are COCO's:
-column by column, zeros first.
+A *crop* is a mask cut to its bounding box: a bool array `h w` and the box's corner `(x1, y1)` in the image. Run lengths
+are COCO's: column by column, zeros first.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Integer
@@ -15,6 +16,9 @@ Box = tuple[int, int, int, int]
 
 STRIP = 1 << 22
 """Pixels handled at once where a whole image is walked through: temporary arrays stay a few megabytes."""
+
+LARGE = 1 << 22
+"""No tables with an entry for each value of a label map are made beyond this value."""
 
 
 def strips(size: Size, pixels: int = STRIP) -> list[slice]:
@@ -47,7 +51,7 @@ def tighten(crop: Bool[ndarray, "h w"], corner: tuple[int, int]) -> tuple[Bool[n
     return crop[y1:y2, x1:x2], (x + x1, y + y1, x + x2, y + y2)
 
 
-# --- label maps ---------------------------------------------------------------------------------------------------------------
+# --- label maps ----------------------------------------------------------------------------------------------
 
 
 def label_values(label_map: Integer[ndarray, "H W"]) -> Integer[ndarray, " N"]:
@@ -66,11 +70,19 @@ def label_values(label_map: Integer[ndarray, "H W"]) -> Integer[ndarray, " N"]:
     return np.flatnonzero(present)
 
 
-def label_areas(label_map: Integer[ndarray, "H W"], highest: int) -> Integer[ndarray, " N"]:
-    """Pixels of each value 0..highest of a label map."""
-    areas = np.zeros(highest + 1, np.int64)
+def label_areas(label_map: Integer[ndarray, "H W"], values: Integer[ndarray, " N"]) -> Integer[ndarray, " N"]:
+    """Pixels of each of `values` in a label map."""
+    areas = np.zeros(len(values), np.int64)
+    if not len(values):
+        return areas
+    large = values.max() > LARGE
+    place = np.arange(1, len(values) + 1) if large else values
+    highest = int(place.max())
     for rows in strips(label_map.shape):
-        areas += np.bincount(label_map[rows].ravel(), minlength=highest + 1)[: highest + 1]
+        strip = renumber(label_map[rows], values, place) if large else label_map[rows]
+        if strip.size and (strip.min() < 0 or strip.max() > highest):
+            strip = np.where((strip > 0) & (strip <= highest), strip, 0)
+        areas += np.bincount(strip.ravel(), minlength=highest + 1)[place]
     return areas
 
 
@@ -81,6 +93,9 @@ def label_boxes(label_map: Integer[ndarray, "H W"], values: Integer[ndarray, " N
     boxes = np.zeros((len(values), 4), np.int32)
     if not len(values) or not label_map.size:
         return boxes
+    if values.max() > LARGE:
+        numbers = np.arange(1, len(values) + 1)
+        label_map, values = renumber(label_map, values, numbers), numbers
     found = find_objects(label_map, int(values.max()))
     for row, value in enumerate(values.tolist()):
         place = found[value - 1]
@@ -90,7 +105,21 @@ def label_boxes(label_map: Integer[ndarray, "H W"], values: Integer[ndarray, " N
     return boxes
 
 
-# --- run lengths --------------------------------------------------------------------------------------------------------------
+def renumber(
+    label_map: Integer[ndarray, "H W"], values: Integer[ndarray, " N"], numbers: Integer[ndarray, " N"]
+) -> Integer[ndarray, "H W"]:
+    """A label map with `numbers` in place of `values` and 0 elsewhere, by search: for values too large for a table."""
+    result = np.zeros(label_map.shape, label_type(int(numbers.max(initial=0))))
+    if not len(values):
+        return result
+    order = np.argsort(values)
+    place = np.searchsorted(values, label_map, sorter=order).clip(max=len(values) - 1)
+    hit = values[order][place] == label_map
+    result[hit] = numbers[order][place][hit]
+    return result
+
+
+# --- run lengths ---------------------------------------------------------------------------------------------
 
 
 def crop_to_counts(crop: Bool[ndarray, "h w"], box: Box, size: Size) -> list[int]:
@@ -119,8 +148,9 @@ def counts_to_crop(counts: Sequence[int], size: Size) -> tuple[Bool[ndarray, "h 
     """
     height, width = size
     runs = np.asarray(counts, np.int64)
-    if runs.sum() != height * width or (runs < 0).any():
-        raise ValueError(f"run lengths add up to {int(runs.sum())} pixels, but the image has {height} x {width} = {height * width}")
+    # Each run is looked at by itself too: a sum of huge ones could come round to the right figure.
+    if runs.sum() != height * width or (runs < 0).any() or (runs > height * width).any():
+        raise ValueError(f"run lengths that do not fill the image of {height} x {width} = {height * width} pixels")
     edges = np.cumsum(runs)
     stops = edges[1::2]
     starts = edges[0::2][: len(stops)]
@@ -140,14 +170,16 @@ def compress_counts(counts: Sequence[int], size: Size) -> str:
     """COCO's compressed form of run lengths."""
     from pycocotools import mask as coco_mask
 
-    return coco_mask.frPyObjects({"counts": list(counts), "size": list(size)}, *size)["counts"].decode()
+    runs: Any = {"counts": list(counts), "size": list(size)}
+    packed: Any = coco_mask.frPyObjects(runs, *size)
+    return packed["counts"].decode()
 
 
 def expand_counts(text: str | bytes) -> list[int]:
     """The run lengths in COCO's compressed form.
 
-    Each number is written in groups of five bits, lowest first, bit six set while more follow; from the third run on it is the
-    difference to the run before the last.
+    Each number is written in groups of five bits, lowest first, bit six set while more follow; from the third run on it
+    is the difference to the run before the last.
     """
     codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
     if not codes.size:
@@ -168,11 +200,13 @@ def expand_counts(text: str | bytes) -> list[int]:
     return numbers.tolist()
 
 
-# --- layers -------------------------------------------------------------------------------------------------------------------
+# --- layers --------------------------------------------------------------------------------------------------
 
 
-def first_fit(crops: Sequence[Bool[ndarray, "_ _"]], boxes: Integer[ndarray, "N 4"], size: Size) -> Integer[ndarray, "L H W"]:
-    """Paint masks, numbered from 1 in their order, on as few label layers as greedy first fit needs; none is painted over."""
+def first_fit(
+    crops: Sequence[Bool[ndarray, "_ _"]], boxes: Integer[ndarray, "N 4"], size: Size
+) -> Integer[ndarray, "L H W"]:
+    """Paint masks, numbered from 1 in their order, on as few label layers as greedy first fit needs; none is cut."""
     kind = label_type(len(crops))
     layers = [np.zeros(size, kind)]
     for number, (crop, (x1, y1, x2, y2)) in enumerate(zip(crops, boxes.tolist(), strict=True), start=1):

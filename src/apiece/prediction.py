@@ -19,9 +19,7 @@ from apiece.methods.method import Frame, Method
 Image = str | Path | ndarray
 
 
-def predict(
-    model: Method | str | Path, images: Image | Sequence[Image], *, threshold: float | None = None
-) -> Any:
+def predict(model: Method | str | Path, images: Image | Sequence[Image], *, threshold: float | None = None) -> Any:
     """The objects of an image, or of each of several.
 
     Args:
@@ -43,7 +41,10 @@ def predict(
         return sure(model, find(model, images), threshold)
     if isinstance(images, str | Path):
         images = list(image_files([images]))
-    return [sure(model, find(model, image if isinstance(image, ndarray) else read_image(Path(image))), threshold) for image in images]
+    return [
+        sure(model, find(model, image if isinstance(image, ndarray) else read_image(Path(image))), threshold)
+        for image in images
+    ]
 
 
 def sure(model: Method, found: Instances, threshold: float | None = None) -> Instances:

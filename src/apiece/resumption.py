@@ -37,7 +37,9 @@ class State:
     over: bool = False
     validation_seconds: float = 0.0
 
-    def write(self, path: Path, model: nn.Module, optimizer: Optimizer, average: Average, facts: dict[str, Any]) -> None:
+    def write(
+        self, path: Path, model: nn.Module, optimizer: Optimizer, average: Average, facts: dict[str, Any]
+    ) -> None:
         """Save everything that a later run needs to go on as if nothing had happened.
 
         Args:
@@ -50,7 +52,11 @@ class State:
         for number, state in stored["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items() if value is not None}
         # JSON has no infinity.
-        numbers = {**asdict(self), "best": None if self.best == float("-inf") else self.best, "average_steps": average.steps}
+        numbers = {
+            **asdict(self),
+            "best": None if self.best == float("-inf") else self.best,
+            "average_steps": average.steps,
+        }
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         write_tensors(path, tensors, {"training": {"state": numbers, "groups": stored["param_groups"], **facts}})
 
@@ -70,7 +76,9 @@ class State:
         try:
             model.load_state_dict(parts["weights"])
         except RuntimeError as error:
-            raise CallError(f"{path}: holds a training of another model or other options: {str(error).splitlines()[-1].strip()}") from error
+            raise CallError(
+                f"{path}: holds a training of another model or other options: {str(error).splitlines()[-1].strip()}"
+            ) from error
         numbers = notes["training"].pop("state")
         for field in fields(self):
             setattr(self, field.name, numbers[field.name])
@@ -78,7 +86,9 @@ class State:
         average.steps = numbers["average_steps"]
         for name, tensor in average.weights.items():
             tensor.copy_(parts["average"][name])
-        average.kept = {name: torch.empty_like(average.weights[name]).copy_(tensor) for name, tensor in parts["kept"].items()}
+        average.kept = {
+            name: torch.empty_like(average.weights[name]).copy_(tensor) for name, tensor in parts["kept"].items()
+        }
         _load_optimizer(optimizer, notes["training"].pop("groups"), parts["optimizer"])
         return notes["training"]
 

@@ -1,10 +1,14 @@
 """Stages, learning rates and optimizers of a recipe."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from apiece.errors import CallError
 from apiece.methods.method import Recipe, Stage
 
 
@@ -56,3 +60,37 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     if recipe.optimizer == "sgd":
         return SGD(groups, lr=lr, momentum=recipe.momentum)
     return (AdamW if recipe.optimizer == "adamw" else Adam)(groups, lr=lr)
+
+
+def changed(
+    recipe: Recipe,
+    stages: Sequence[Stage] | None,
+    first_stage: dict[str, float | None],
+    rest: dict[str, Any],
+) -> Recipe:
+    """A method's recipe with the user's changes; what is None stays.
+
+    Args:
+        stages: in place of the recipe's.
+        first_stage: batch_size, crop and lr of the first stage; those of the others change in proportion.
+        rest: further fields of the recipe.
+
+    Raises:
+        CallError: the stages' shares do not add up to one.
+    """
+    stages = tuple(stages or recipe.stages)
+    factors = {
+        name: (value or getattr(stages[0], name)) / getattr(stages[0], name) for name, value in first_stage.items()
+    }
+    stages = tuple(
+        replace(
+            stage,
+            batch_size=max(1, round(stage.batch_size * factors["batch_size"])),
+            crop=max(1, round(stage.crop * factors["crop"])),
+            lr=stage.lr * factors["lr"],
+        )
+        for stage in stages
+    )
+    if not math.isclose(sum(stage.share for stage in stages), 1, abs_tol=1e-6):
+        raise CallError(f"the stages' shares add up to {sum(stage.share for stage in stages):g}, not 1.")
+    return replace(recipe, stages=stages, **{name: value for name, value in rest.items() if value is not None})

@@ -5,11 +5,10 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -18,18 +17,18 @@ from apiece import checkpoint
 from apiece.averaging import Average
 from apiece.data.augment import Augmentation
 from apiece.data.dataset import Dataset
-from apiece.data.formats import open_dataset
+from apiece.data.formats import cut
 from apiece.data.loading import Batch, Batches
+from apiece.devices import best_precision
 from apiece.errors import CallError, Interrupted, TrainingError
-from apiece.evaluation import scored
+from apiece.evaluation import CHOSEN_BY, judged
+from apiece.inspection import statistics
 from apiece.interruption import Interruption
-from apiece.methods.method import Card, Method, Recipe, Stage, Statistics
+from apiece.methods.method import Card, Method, Recipe, Stage
 from apiece.progress import Progress, say
 from apiece.resumption import State
-from apiece.schedule import make_optimizer, set_rate, stage_at
+from apiece.schedule import changed, make_optimizer, set_rate, stage_at
 
-METRIC = "accuracy"
-"""What the best model is chosen by: the mean matching accuracy over IoU 0.50 to 0.95 at the best threshold."""
 MODEL, STATE = "model.safetensors", "state.safetensors"
 """Files of a training's folder."""
 
@@ -68,22 +67,29 @@ def train(
 ) -> Method:
     """Train a method on a data set and return it at its best, its score threshold chosen on validation data.
 
-    What is None is as the method's recipe says. With `out`, `model.safetensors` there is always the best so far, `log.jsonl`
-    the course, and `state.safetensors` what `resume` continues from.
+    What is None is as the method's recipe says. With `out`, `model.safetensors` there is always the best so far,
+    `log.jsonl` the course, and `state.safetensors` what `resume` continues from.
 
     Args:
         model: the method to train; its limits that follow the data are set unless it starts from another model.
         data: images with their objects, or their path.
-        validation: a data set, or the share of `data` to set aside, for choosing threshold and best weights; None or 0 = none.
+        validation: a data set, or the share of `data` to set aside, for choosing threshold and best weights; 0 = none.
         minutes: budget of wall-clock time, validation included; the schedule spans it.
         steps: budget of optimizer steps instead.
         out: folder for model, log and state; None = nothing is written.
         resume: continue the training in `out`.
-        start_from: a model (or its file) whose weights to begin with; classes are matched by name, new ones are allowed.
+        start_from: a model (or its file) to begin with; classes are matched by name, new ones are allowed.
         stages: stages of the training, in place of the recipe's.
-        batch_size, crop, lr: of the (first) stage; further stages change in proportion.
-        optimizer, weight_decay, schedule, warmup, clip, average: see `Recipe`.
-        augmentation: changes of images and objects in place of the recipe's; a mapping changes single ones of the recipe's.
+        batch_size: crops a step in the first stage; in further stages it changes in proportion.
+        crop: side of the square crops in the first stage, in pixels; in further stages it changes in proportion.
+        lr: highest learning rate of the first stage; in further stages it changes in proportion.
+        optimizer: adamw, adam or sgd.
+        weight_decay: of weights, not of biases and normalization.
+        schedule: course of the rate within a stage.
+        warmup: share of a stage over which the rate rises from a hundredth.
+        clip: largest gradient norm.
+        average: decay of the weights' moving average (EMA), 0 for none.
+        augmentation: changes of images and objects, in place of the recipe's; a mapping changes single ones.
         accumulate: batches whose gradients make one step.
         evaluations: how often to validate during the training, the end included.
         patience: stop after this many validations without a better one.
@@ -100,71 +106,37 @@ def train(
         TrainingError: the loss is not a number.
         Interrupted: stopped by the user; the state is saved.
     """
+    given = dict(locals())
     if steps is not None and minutes is not None:
         raise CallError("give a budget in steps or in minutes, not both.")
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=_precision(precision, accelerator))  # pyright: ignore[reportArgumentType]
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=best_precision(precision, accelerator))  # pyright: ignore[reportArgumentType]
     fabric.launch()
-    data, held_out = _cut(data, validation)
-    recipe = _recipe(model.recipe, stages, batch_size, crop, lr, {
-        "optimizer": optimizer, "weight_decay": weight_decay, "schedule": schedule, "warmup": warmup, "clip": clip, "average": average,
-    })  # fmt: skip
+    training_set, held_out = cut(data, validation)
+    first_stage = {"batch_size": batch_size, "crop": crop, "lr": lr}
+    fields = ("optimizer", "weight_decay", "schedule", "warmup", "clip", "average")
+    recipe = changed(model.recipe, stages, first_stage, {name: given[name] for name in fields})
     if not isinstance(augmentation, Augmentation):
         augmentation = Augmentation(**{**recipe.augmentation, **(augmentation or {})})
+    if workers is None:
+        workers = 0 if fabric.device.type == "cpu" else min(8, os.cpu_count() or 1)
     run = Run(
-        model, data, held_out, recipe, augmentation, fabric,
-        Path(out) if out is not None else None,
-        seconds=minutes * 60 if minutes is not None else None,
-        steps=steps if steps is not None or minutes is not None else recipe.steps,
-        accumulate=accumulate, evaluations=evaluations, patience=patience, seed=seed,
-        workers=workers if workers is not None else 0 if fabric.device.type == "cpu" else min(8, os.cpu_count() or 1),
-    )  # fmt: skip
-    run.begin(resume, start_from)
-    first = fabric.global_rank == 0
-    progress = Progress(
-        run.steps, run.seconds, out=run.out if first else None, start=run.state.step, elapsed=run.state.elapsed,
-        quiet=quiet or not first, tensorboard=tensorboard,
-    )  # fmt: skip
-    return run.loop(progress)
-
-
-def _precision(precision: str, accelerator: str) -> str:
-    """bfloat16 where the device multiplies it faster than float32."""
-    if precision != "auto":
-        return precision
-    if accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    return "bf16-mixed" if fast else "32-true"
-
-
-def _cut(data: Dataset | Path | str, validation: Dataset | Path | str | float | None) -> tuple[Dataset, Dataset | None]:
-    """Training and validation set."""
-    data = data if isinstance(data, Dataset) else open_dataset(data)
-    if isinstance(validation, str | Path):
-        validation = open_dataset(validation)
-    if isinstance(validation, Dataset):
-        if not set(validation.classes) <= set(data.classes):
-            raise CallError(f"the validation set has classes {validation.classes}, the training set {data.classes}.")
-        return data, validation
-    return data.split(validation) if validation and len(data) > 1 else (data, None)
-
-
-def _recipe(recipe: Recipe, stages: Any, batch_size: int | None, crop: int | None, lr: float | None, rest: dict[str, Any]) -> Recipe:
-    """The method's recipe with the user's changes."""
-    stages = tuple(stages or recipe.stages)
-    first = stages[0]
-    stages = tuple(
-        replace(
-            stage,
-            batch_size=max(1, round(stage.batch_size * (batch_size or first.batch_size) / first.batch_size)),
-            crop=max(1, round(stage.crop * (crop or first.crop) / first.crop)),
-            lr=stage.lr * (lr or first.lr) / first.lr,
-        )
-        for stage in stages
+        model=model,
+        data=training_set,
+        validation=held_out,
+        recipe=recipe,
+        augmentation=augmentation,
+        fabric=fabric,
+        out=None if out is None else Path(out),
+        seconds=None if minutes is None else minutes * 60,
+        steps=recipe.steps if steps is None and minutes is None else steps,
+        accumulate=accumulate,
+        evaluations=evaluations,
+        patience=patience,
+        seed=seed,
+        workers=workers,
     )
-    if not math.isclose(sum(stage.share for stage in stages), 1, abs_tol=1e-6):
-        raise CallError(f"the stages' shares add up to {sum(stage.share for stage in stages):g}, not 1.")
-    return replace(recipe, stages=stages, **{name: value for name, value in rest.items() if value is not None})
+    run.begin(resume, start_from)
+    return run.loop(run.progress(quiet, tensorboard))
 
 
 @dataclass
@@ -190,12 +162,16 @@ class Run:
         """Set the model up: from scratch, from another model, or as a training in `out` left it."""
         torch.manual_seed(self.seed)
         if self.model.num_classes != len(self.data.classes):
-            raise CallError(f"the model has {self.model.num_classes} classes, but {self.data.path} has {len(self.data.classes)}.")
+            counts = (
+                f"the model has {self.model.num_classes} classes, but {self.data.path} has {len(self.data.classes)}"
+            )
+            raise CallError(f"{counts}: {', '.join(self.data.classes)}.")
         self.model.card.classes = self.data.classes
         if start_from is not None and not resume:
             source = start_from if isinstance(start_from, Method) else checkpoint.load(start_from)
             fresh = checkpoint.adopt(self.model, source)
-            say(f"started from {type(source).__name__}" + (f"; these weights are new: {', '.join(fresh)}" if fresh else ""))
+            new = f"; these weights are new: {', '.join(fresh)}" if fresh else ""
+            say(f"started from {type(source).__name__}{new}")
         elif not resume:
             self.model.adapt(statistics(self.data))
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -205,6 +181,19 @@ class Run:
         self.state = State()
         if resume:
             self._resume()
+
+    def progress(self, quiet: bool, tensorboard: bool) -> Progress:
+        """What the first of the devices shows and logs."""
+        first = self.fabric.global_rank == 0
+        return Progress(
+            self.steps,
+            self.seconds,
+            out=self.out if first else None,
+            start=self.state.step,
+            elapsed=self.state.elapsed,
+            quiet=quiet or not first,
+            tensorboard=tensorboard and first,
+        )
 
     def loop(self, progress: Progress) -> Method:
         """The training itself."""
@@ -216,7 +205,7 @@ class Run:
                 batches = iter(self._batches(stage))
                 self._set_mode()
                 while not self.state.over and self.done < 1 and stage_at(self.recipe, self.done)[0] == number:
-                    # Randomness inside the network (dropout) is a function of seed and step: resuming need not know the past.
+                    # Dropout's randomness is a function of seed and step: resuming need not know the past.
                     torch.manual_seed(self.seed + 1_000_003 * (self.state.step + 1) + self.fabric.global_rank)
                     self.model.at(self.done)
                     lr = set_rate(self.optimizer, self.recipe, self.done)
@@ -243,10 +232,19 @@ class Run:
 
     def _batches(self, stage: Stage) -> Batches:
         return Batches(
-            self.data, self.model.preparation, self.augmentation, stage.crop, stage.batch_size,
-            stride=self.model.stride, seed=self.seed, start=self.state.samples, workers=self.workers,
-            rank=self.fabric.global_rank, ranks=self.fabric.world_size, pinned=self.fabric.device.type == "cuda",
-        )  # fmt: skip
+            self.data,
+            self.model.preparation,
+            self.augmentation,
+            stage.crop,
+            stage.batch_size,
+            stride=self.model.stride,
+            seed=self.seed,
+            start=self.state.samples,
+            workers=self.workers,
+            rank=self.fabric.global_rank,
+            ranks=self.fabric.world_size,
+            pinned=self.fabric.device.type == "cuda",
+        )
 
     def _set_mode(self) -> None:
         """Training mode, batch-norm statistics frozen where the stage says so."""
@@ -281,8 +279,8 @@ class Run:
         self.state.evaluated = math.floor(self.done * self.evaluations + 1e-9)
         with self.average.applied(), self.fabric.autocast():
             figures = judged(self.model, self.validation)  # pyright: ignore[reportArgumentType]
-        if figures[METRIC] > self.state.best:
-            self.state.best, self.state.stale = figures[METRIC], 0
+        if figures[CHOSEN_BY] > self.state.best:
+            self.state.best, self.state.stale = figures[CHOSEN_BY], 0
             self.model.card.threshold = figures["threshold"]
             self.model.card.metrics = {"validation": figures}
             self.average.keep()
@@ -306,9 +304,11 @@ class Run:
         """The state to go on from, and the best model so far."""
         if self.out is None or self.fabric.global_rank:
             return
-        self.model.card.data = {"path": self.data.path.name, "images": len(self.data), "fingerprint": self.data.fingerprint()}
-        self.model.card.training = {"steps": self.state.step, "seconds": round(self.state.elapsed, 1), "recipe": asdict(self.recipe)}
-        facts = {"signature": self._signature(), "card": asdict(self.model.card)}
+        data = {"path": self.data.path.name, "images": len(self.data), "fingerprint": self.data.fingerprint()}
+        self.model.card.data = data
+        seconds = round(self.state.elapsed, 1)
+        self.model.card.training = {"steps": self.state.step, "seconds": seconds, "recipe": asdict(self.recipe)}
+        facts = {"options": self._options(), "card": asdict(self.model.card)}
         self.state.write(self.out / STATE, self.model, self.optimizer, self.average, facts)
         if self.average.kept or self.state.over:
             with self.average.applied(best=True):
@@ -320,49 +320,26 @@ class Run:
             return f"stopped at step {self.state.step}; nothing is kept, as there is no output folder."
         return f"stopped at step {self.state.step}; the state is in {self.out / STATE}: go on with --resume."
 
-    def _signature(self) -> dict[str, Any]:
+    def _options(self) -> dict[str, Any]:
         """What must be the same for a resumed training to be the same training."""
-        facts = {
-            "seed": self.seed, "steps": self.steps, "recipe": asdict(self.recipe), "augmentation": asdict(self.augmentation),
-            "accumulate": self.accumulate, "evaluations": self.evaluations, "data": self.data.fingerprint(),
-        }  # fmt: skip
-        return json.loads(json.dumps(facts))
+        plain = {name: getattr(self, name) for name in ("seed", "steps", "accumulate", "evaluations")}
+        fields = {"recipe": asdict(self.recipe), "augmentation": asdict(self.augmentation)}
+        return json.loads(json.dumps({**plain, **fields, "data": self.data.fingerprint()}))
 
     def _resume(self) -> None:
         if self.out is None:
             raise CallError("a training is resumed in its output folder: give --out.")
         facts = self.state.read(self.out / STATE, self.model, self.optimizer, self.average)
-        changed = [name for name, value in self._signature().items() if facts["signature"].get(name) != value]
-        if changed:
-            raise CallError(f"{self.out}: this training was begun with other options ({', '.join(changed)}); resume it with the same.")
-        self.model.card = Card(**{**facts["card"], "classes": tuple(facts["card"]["classes"])})
+        other = [name for name, value in self._options().items() if facts["options"].get(name) != value]
+        if other:
+            raise CallError(f"{self.out}: was begun with other options ({', '.join(other)}); resume it with the same.")
+        self.model.card = Card.from_json(facts["card"])
         say(f"resumed at step {self.state.step}")
 
 
 def _not_finite(step: int, losses: dict[str, torch.Tensor], names: list[str]) -> str:
     terms = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
-    return f"the loss is not finite at step {step} ({terms}) with images {', '.join(names)}: look at these, or train with a lower lr or --clip 1."
-
-
-def judged(model: Method, data: Dataset) -> dict[str, float]:
-    """Figures of a model on validation data, the first the one to choose by, and the score threshold that gives them."""
-    scorer = scored(model, data, ("matching", "coco"), quiet=True)
-    threshold, _ = scorer.best_threshold()
-    report = scorer.report(threshold)
-    matching = report["matching"]
-    return {
-        METRIC: float(np.mean([matching[f"{iou:.2f}"]["accuracy"] for iou in np.arange(0.5, 0.96, 0.05)])),
-        "accuracy@0.50": float(matching["0.50"]["accuracy"]),
-        "accuracy@0.75": float(matching["0.75"]["accuracy"]),
-        "AP": float(report["coco"]["segm"]["AP"]),
-        "threshold": threshold,
-    }
-
-
-def statistics(data: Dataset, images: int = 200) -> Statistics:
-    """What a sample of the data, evenly spread, says of its objects."""
-    truths = [data.truth(int(i)) for i in np.unique(np.linspace(0, len(data) - 1, images).astype(int))]
-    known = [truth[~truth.ignore & (truth.mask_areas > 0)] for truth in truths]
-    boxes = np.concatenate([one.mask_boxes for one in known])
-    areas = np.concatenate([one.mask_areas for one in known])
-    return Statistics(areas, boxes[:, [3, 2]] - boxes[:, [1, 0]], np.array([len(one) for one in known]))
+    return (
+        f"the loss is not finite at step {step} ({terms}) with images {', '.join(names)}: "
+        "look at these, or train with a lower lr or --clip 1."
+    )

@@ -45,7 +45,9 @@ def made(**options) -> SpatialEmbedding:
     return SpatialEmbedding(**{"num_classes": 1, "channels": 1, "network": "tiny", **options})
 
 
-@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: f"{case['to_center']}-{case['n_sigma']}-{case['ignored_corner']}")
+@pytest.mark.parametrize(
+    "case", GOLDEN["cases"], ids=lambda case: f"{case['to_center']}-{case['n_sigma']}-{case['ignored_corner']}"
+)
 def test_the_loss_equals_the_authors_program(case):
     method = made(
         sigma={1: "scalar", 2: "elliptical"}[case["n_sigma"]],
@@ -136,7 +138,10 @@ def test_ideal_shows_what_the_representation_loses():
     distance = np.hypot(row - 16, column - 16)
     rings = np.where(distance < 5, 1, np.where((distance > 8) & (distance < 13), 2, 0)).astype(np.uint16)
     truth, frame = Instances.from_label_map(rings), Frame((33, 33), (33, 33))
-    centroid, learnable = made(coordinate_step=1 / 32, min_size=1), made(coordinate_step=1 / 32, min_size=1, center="learnable")
+    centroid, learnable = (
+        made(coordinate_step=1 / 32, min_size=1),
+        made(coordinate_step=1 / 32, min_size=1, center="learnable"),
+    )
     assert len(centroid.decode(centroid.ideal([truth], [frame]), [frame])[0]) == 1
     assert len(learnable.decode(learnable.ideal([truth], [frame]), [frame])[0]) == 2
 

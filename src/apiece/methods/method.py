@@ -119,6 +119,11 @@ class Card:
     license: str = ""
     training: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Card":
+        """The card of a file, where tuples have become lists."""
+        return cls(**{**fields, "classes": tuple(fields["classes"])})
+
 
 class Method(nn.Module, ABC):
     """A network that learns and finds objects.
@@ -208,7 +213,11 @@ class Method(nn.Module, ABC):
     @torch.no_grad()
     def predict(self, images: Float[Tensor, "B C H W"], frames: Sequence[Frame] | None = None) -> list[Instances]:
         """Objects of a batch of normalized images. Sides need not be multiples of the stride. Leaves the training mode as it was."""
-        frames = list(frames) if frames is not None else [Frame(size, size) for size in [tuple(images.shape[2:])] * len(images)]
+        frames = (
+            list(frames)
+            if frames is not None
+            else [Frame(size, size) for size in [tuple(images.shape[2:])] * len(images)]
+        )
         training = self.training
         self.eval()
         try:
@@ -280,7 +289,9 @@ class Normalization:
             return (channels - shift) / scale
         if not channels.size:
             return channels
-        shift, top = np.percentile(_thinned(channels), (self.low, self.high), axis=1).astype(np.float32)[:, :, None, None]
+        shift, top = np.percentile(_thinned(channels), (self.low, self.high), axis=1).astype(np.float32)[
+            :, :, None, None
+        ]
         channels -= shift
         channels /= np.where(top > shift, top - shift, 1)
         np.maximum(channels, 0, out=channels)

@@ -216,11 +216,16 @@ class SpatialEmbedding(Method):
 
     def loss_of(self, outputs: dict[str, Tensor], targets: list[Instances]) -> dict[str, Tensor]:
         """The loss terms of given outputs."""
-        each = [self._image_loss({name: map_[index] for name, map_ in outputs.items()}, target) for index, target in enumerate(targets)]
+        each = [
+            self._image_loss({name: map_[index] for name, map_ in outputs.items()}, target)
+            for index, target in enumerate(targets)
+        ]
         weights = {"instance": self.instance_weight, "smoothness": self.smoothness_weight, "seed": self.seed_weight}
         # Nothing but zero times every output: an image without objects gives every weight a gradient all the same.
         nothing = sum(map_.sum() for map_ in outputs.values()) * 0
-        return {name: weight * torch.stack([one[name] for one in each]).mean() + nothing for name, weight in weights.items()}
+        return {
+            name: weight * torch.stack([one[name] for one in each]).mean() + nothing for name, weight in weights.items()
+        }
 
     def _image_loss(self, outputs: dict[str, Tensor], target: Instances) -> dict[str, Tensor]:
         height, width = target.size
@@ -294,7 +299,9 @@ class SpatialEmbedding(Method):
             return Instances.empty(frame.original, scored=True)
         labels = np.repeat(np.arange(self.num_classes), [len(group.scores) for group in groups])
         values = np.concatenate([np.arange(1, len(group.scores) + 1) for group in groups])
-        planes = groups[taken[0]].labels[None] if len(taken) == 1 else np.stack([groups[number].labels for number in taken])
+        planes = (
+            groups[taken[0]].labels[None] if len(taken) == 1 else np.stack([groups[number].labels for number in taken])
+        )
         store = LayerStore(planes, np.searchsorted(taken, labels), values)
         scores = np.concatenate([group.scores for group in groups])
         found = Instances(frame.size, labels, store=store, scores=scores)
@@ -313,7 +320,9 @@ class SpatialEmbedding(Method):
             return _graded(labels, seeds, mine[:, :2], mine[:, 2:4])
         if self.objective == "regression":
             foreground = seeds > self.foreground_threshold
-            piles = density_centers(offsets, foreground, self.margin * self.step, coordinates=places, min_pixels=self.min_size or 1)
+            piles = density_centers(
+                offsets, foreground, self.margin * self.step, coordinates=places, min_pixels=self.min_size or 1
+            )
             labels = group_by_nearest(offsets, piles, foreground, coordinates=places)
             return _graded(labels, seeds, piles, np.full_like(piles, self.fixed_precision))
         fixed = np.float32(log(self.fixed_precision) / SIGMA_SCALE)
@@ -331,9 +340,13 @@ class SpatialEmbedding(Method):
             refine=self.refine,
         )
 
-    def _resized(self, found: Instances, groups: list[Groups], offsets: Float[ndarray, "2 h w"], frame: Frame) -> Instances:
+    def _resized(
+        self, found: Instances, groups: list[Groups], offsets: Float[ndarray, "2 h w"], frame: Frame
+    ) -> Instances:
         """Each object's phi, interpolated from network to original size inside its box."""
-        centers, precisions = (np.concatenate([getattr(group, name) for group in groups]) for name in ("centers", "precisions"))
+        centers, precisions = (
+            np.concatenate([getattr(group, name) for group in groups]) for name in ("centers", "precisions")
+        )
         coordinates = self.coordinates(frame.size, torch.device("cpu")).numpy()
         owners = found.layers()
         crops, boxes = [], []
@@ -428,7 +441,9 @@ class SpatialEmbedding(Method):
         sizes, margins = [], []
         for index, target in enumerate(targets):
             truth = Owners.of(target[~target.ignore], outputs["sigma"].device)
-            precision = self._precision(outputs["sigma"][index, :, : target.size[0], : target.size[1]].float(), truth)[0]
+            precision = self._precision(outputs["sigma"][index, :, : target.size[0], : target.size[1]].float(), truth)[
+                0
+            ]
             sizes.append(truth.sizes.cpu().numpy())
             margins.append((log(2) / precision).sqrt().mean(1).cpu().numpy() / self.step)
         figure = Relation("area (pixels)", "learned margin (pixels)", np.concatenate(sizes), np.concatenate(margins))
@@ -452,7 +467,9 @@ def _nearest_pixels(places: Float[Tensor, "2 P"], truth: Owners, centers: Float[
     """Of each object's own pixels the one nearest to its center."""
     distance = (places - centers[truth.objects].T).square().sum(0)
     order = distance.argsort(stable=True)
-    first = order[truth.objects[order].argsort(stable=True)][torch.cat([truth.sizes.new_zeros(1), truth.sizes.cumsum(0)[:-1]])]
+    first = order[truth.objects[order].argsort(stable=True)][
+        torch.cat([truth.sizes.new_zeros(1), truth.sizes.cumsum(0)[:-1]])
+    ]
     return places[:, first].T
 
 
@@ -460,7 +477,9 @@ def _shrunk(target: Instances, size: Size) -> Instances:
     """Objects at network size."""
     if target.size == size:
         return target
-    rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, target.size, strict=True))
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, target.size, strict=True)
+    )
     return target.with_layers(target.layers()[:, rows[:, None], columns])
 
 

@@ -1,0 +1,132 @@
+"""Dataset: images with their objects, read when asked for; `open_dataset` finds out the format."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from apiece.errors import InputError
+from apiece.instances import Instances
+from apiece.masks import Size
+
+
+class Sample(NamedTuple):
+    """One image of a data set. `image` is H W C as in the file; `name` is unique in the set and names its outputs."""
+
+    name: str
+    image: ndarray
+    truth: Instances
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images with their objects. Opening one reads no image and no mask.
+
+    Readers make these; whatever they hold must be picklable (module-level functions, `functools.partial`), for loading
+    in processes.
+
+    Attributes:
+        path: what was opened.
+        format: the format's name, as `--format` takes it.
+        classes: names of the classes; labels are indices into it.
+        names: one for each image, unique, relative to the image folder without suffix; outputs carry it.
+        files: each image's file, or None for images that lie in no file (generated, or results without their images).
+        read_image: index -> H W C array, dtype as in the file.
+        read_truth: index -> its objects.
+        image_ids: the source's own id of each image, where it has such (COCO).
+        class_ids: the source's own id of each class, where it has such.
+        read_size: index -> height and width, where the source says them without reading any mask.
+    """
+
+    path: Path
+    format: str
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    files: tuple[Path | None, ...]
+    read_image: Callable[[int], ndarray]
+    read_truth: Callable[[int], Instances]
+    chosen: tuple[int, ...] | None = None
+    image_ids: tuple[int | str, ...] | None = None
+    class_ids: tuple[int, ...] | None = None
+    read_size: Callable[[int], Size] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _place(self, index: int) -> int:
+        return index if self.chosen is None else self.chosen[index]
+
+    def image(self, index: int) -> ndarray:
+        """The image, H W C.
+
+        Raises:
+            InputError: the file cannot be read, or there is none.
+        """
+        return self.read_image(self._place(index))
+
+    def truth(self, index: int) -> Instances:
+        """The image's objects.
+
+        Raises:
+            InputError: the annotation is missing, damaged, or does not fit its image.
+        """
+        return self.read_truth(self._place(index))
+
+    def size(self, index: int) -> Size:
+        """Height and width that the image's annotation says."""
+        return self.truth(index).size if self.read_size is None else self.read_size(self._place(index))
+
+    def __getitem__(self, index: int) -> Sample:
+        """Image and objects, checked against each other."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        image, truth = self.image(index), self.truth(index)
+        if image.shape[:2] != truth.size:
+            found, wanted = (f"{height} x {width}" for height, width in (truth.size, image.shape[:2]))
+            name = self.files[index] or self.names[index]
+            raise InputError(f"{name}: the image is {wanted}, but its annotation is {found} pixels.")
+        return Sample(self.names[index], image, truth)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(len(self)))
+
+    def subset(self, indices: Sequence[int]) -> "Dataset":
+        """Some of the images, in the given order."""
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in indices),
+            files=tuple(self.files[i] for i in indices),
+            chosen=tuple(self._place(i) for i in indices),
+            image_ids=None if self.image_ids is None else tuple(self.image_ids[i] for i in indices),
+        )
+
+    def split(self, share: float, seed: int = 0) -> tuple["Dataset", "Dataset"]:
+        """Cut off a share for validation: (the rest, the share), the same images whatever the order of files.
+
+        Each part has at least one image.
+
+        Raises:
+            InputError: the share is not between 0 and 1, or there are fewer than two images.
+        """
+        if not 0 < share < 1 or len(self) < 2:
+            raise InputError(
+                f"{self.path}: cannot set aside a share of {share} of {len(self)} images: give a share between 0 and 1."
+            )
+        ranked = sorted(range(len(self)), key=lambda i: hashlib.sha256(f"{seed}/{self.names[i]}".encode()).digest())
+        count = min(max(1, round(share * len(self))), len(self) - 1)
+        return self.subset(sorted(ranked[count:])), self.subset(sorted(ranked[:count]))
+
+    def fingerprint(self) -> str:
+        """A short hash of names, files' sizes and classes: says whether a model was trained on this very set."""
+        facts = [self.format, *self.classes]
+        for name, file in zip(self.names, self.files, strict=True):
+            facts += [name, str(file.stat().st_size) if file is not None and file.exists() else ""]
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+    def channels(self) -> int:
+        """Channels of the first image."""
+        return int(np.atleast_3d(self.image(0)).shape[2])

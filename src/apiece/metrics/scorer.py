@@ -1,0 +1,144 @@
+"""Scorer: images one after another, figures of all metrics at the end."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from apiece.errors import CallError, InputError
+from apiece.instances import Instances
+from apiece.metrics import bootstrap, coco, counts, leaves, matching, semantic, voc
+from apiece.metrics.operating_point import best_threshold
+from apiece.metrics.report import Report
+from apiece.metrics.table import Record, record
+
+METRICS = ("coco", "matching", "leaves", "voc", "semantic", "counts", "boundary")
+UNIONS = {"leaves": "foreground", "semantic": "classes"}
+
+
+class Scorer:
+    """Takes images one after another and keeps only what the metrics need of each: sparse overlaps, no pixels.
+
+    Args:
+        classes: names of the classes; labels are indices into it.
+        metrics: which figures the report has, of `METRICS`.
+        threshold: the operating point: found objects with a lower score are left out of everything but AP.
+        class_agnostic: objects match whatever their class (coco, matching).
+        coco_options: further arguments of `metrics.coco.coco` (IoUs, areas, maximum detections).
+
+    Raises:
+        CallError: a metric that does not exist.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        metrics: Sequence[str] = ("matching", "coco"),
+        *,
+        threshold: float | None = None,
+        class_agnostic: bool = False,
+        coco_options: dict[str, Any] | None = None,
+    ):
+        for name in metrics:
+            if name not in METRICS:
+                raise CallError(f"there is no metric {name!r}: choose from {', '.join(METRICS)}.")
+        self.classes = tuple(classes)
+        self.metrics = tuple(metrics)
+        self.threshold = threshold
+        self.class_agnostic = class_agnostic
+        self.coco_options = coco_options or {}
+        self.records: list[Record] = []
+
+    def add(self, name: str, found: Instances, truth: Instances) -> None:
+        """Compare one image.
+
+        Raises:
+            InputError: found and true objects are of different image sizes, a score is not a number, or there are boxes
+                only where a metric needs masks.
+        """
+        if found.size != truth.size:
+            ours, theirs = (f"{height} x {width}" for height, width in (found.size, truth.size))
+            raise InputError(
+                f"{name}: the found objects are of an image of {ours} pixels, but the truth is of {theirs}."
+            )
+        if found.scores is not None and np.isnan(found.scores).any():
+            place = int(np.isnan(found.scores).argmax())
+            raise InputError(f"{name}: the score of found object {place} is not a number.")
+        unions = [UNIONS[metric] for metric in self.metrics if metric in UNIONS]
+        pixels = {"unions": unions, "rim": "boundary" in self.metrics}
+        if pixels["rim"] and not (found.has_masks and truth.has_masks):
+            raise InputError(f"{name}: boundary figures need masks, but there are boxes only.")
+        self.records.append(record(name, found, truth, boxes="coco" in self.metrics, **pixels))
+
+    def best_threshold(self, figure: Literal["accuracy", "f1"] = "accuracy", iou: float = 0.5) -> tuple[float, float]:
+        """The threshold with the best matching figure over the images so far, and that figure."""
+        return best_threshold(self.records, figure, iou=iou, class_agnostic=self.class_agnostic)
+
+    def report(self, threshold: float | None = None, *, intervals: bool = False) -> Report:
+        """All figures of the images so far.
+
+        Args:
+            threshold: the operating point in place of the scorer's own.
+            intervals: add 95 % confidence intervals of the main figures, by resampling the images.
+        """
+        calls = _calls(self, self.threshold if threshold is None else threshold)
+        figures: dict[str, Any] = {"images": len(self.records)}
+        figures |= {name: calls[name][0]() for name in self.metrics}
+        if intervals:
+            figures["intervals"] = {
+                name: bootstrap.intervals(calls[name][1](), len(self.records)) for name in self.metrics
+            }
+        rows = [{"name": one.name} for one in self.records]
+        for name in self.metrics:
+            of_images = calls[name][2]() if len(calls[name]) > 2 else rows
+            rows = [row | more for row, more in zip(rows, of_images, strict=True)]
+        return Report(figures, rows)
+
+
+def _calls(scorer: Scorer, threshold: float | None) -> dict[str, tuple[Callable[[], Any], ...]]:
+    """For each metric what gives its figures, its resampler and, where there are, the figures of each image."""
+    first = (scorer.records, scorer.classes)
+    point: dict[str, Any] = {"threshold": threshold}
+    match: dict[str, Any] = {**point, "class_agnostic": scorer.class_agnostic}
+    options: dict[str, Any] = {"class_agnostic": scorer.class_agnostic, **scorer.coco_options}
+    few = {key: options[key] for key in ("class_agnostic", "max_detections") if key in options}
+    return {
+        "coco": (partial(coco.coco, *first, **options), partial(coco.coco_resampler, *first, **few)),
+        "boundary": (
+            partial(_boundary, *first, options),
+            partial(coco.coco_resampler, *first, kind="boundary", **few),
+        ),
+        "matching": (
+            partial(matching.matching, *first, **match),
+            partial(matching.matching_resampler, scorer.records, **match),
+            partial(matching.matching_rows, scorer.records, **match),
+        ),
+        "leaves": tuple(
+            partial(call, scorer.records, **point)
+            for call in (leaves.leaves, leaves.leaves_resampler, leaves.leaf_rows)
+        ),
+        "voc": (partial(voc.voc, *first), partial(voc.voc_resampler, *first)),
+        "semantic": tuple(partial(call, *first, **point) for call in (semantic.semantic, semantic.semantic_resampler)),
+        "counts": tuple(partial(call, *first, **point) for call in (counts.counts, counts.counts_resampler)),
+    }
+
+
+def _boundary(records: Sequence[Record], classes: Sequence[str], options: dict[str, Any]) -> dict[str, Any]:
+    return coco.coco(records, classes, **{**options, "kinds": ["boundary"]})["boundary"]
+
+
+def compare(scorer: Scorer, other: Scorer, threshold: float | None = None) -> dict[str, Any]:
+    """For each metric that both have: the first's main figures minus the other's, with 95 % intervals, paired by image.
+
+    Raises:
+        CallError: they were not given the same images in the same order.
+    """
+    if [one.name for one in scorer.records] != [one.name for one in other.records]:
+        raise CallError("only findings in the same images can be compared.")
+    mine, theirs = (_calls(one, one.threshold if threshold is None else threshold) for one in (scorer, other))
+    return {
+        name: bootstrap.differences(mine[name][1](), theirs[name][1](), len(scorer.records))
+        for name in scorer.metrics
+        if name in other.metrics
+    }

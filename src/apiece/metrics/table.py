@@ -1,0 +1,186 @@
+"""Record: what all metrics need of one image; Table: the same of a whole data set, as long arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, Real
+from numpy import ndarray
+
+from apiece.instances import Instances
+from apiece.masks import Size
+from apiece.metrics.boundary import rims
+from apiece.metrics.overlap import Overlap, box_overlap, overlap, run_overlap
+from apiece.metrics.runs import row_runs
+from apiece.metrics.unions import UnionPixels, union_pixels
+
+Kind = Literal["segm", "bbox", "boundary"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image's found and true objects after comparison: fields and sparse overlaps, no pixels.
+
+    Attributes:
+        labels, scores: of the found objects; scores are 1 where a finding has none (label images).
+        truth_labels, truth_areas, ignore: of the true objects; areas are the source's own where it gave some (COCO's
+            `area`).
+        masks, boxes: overlaps of masks and of boxes; None where there are no masks, or where they were not asked for.
+        unions: pixels that objects cover together, by how they were grouped.
+        rims: overlaps of the masks' rims, where they were asked for.
+    """
+
+    name: str
+    size: Size
+    labels: Integer[ndarray, " N"]
+    scores: Float[ndarray, " N"]
+    truth_labels: Integer[ndarray, " M"]
+    truth_areas: Float[ndarray, " M"]
+    ignore: Bool[ndarray, " M"]
+    masks: Overlap | None
+    boxes: Overlap | None = None
+    unions: dict[str, UnionPixels] = field(default_factory=dict)
+    rims: Overlap | None = None
+
+
+def record(
+    name: str, found: Instances, truth: Instances, *, boxes: bool = True, unions: Sequence[str] = (), rim: bool = False
+) -> Record:
+    """Compare one image's found objects with its truth.
+
+    Args:
+        boxes: compare boxes too (COCO's bbox figures); they always are where either side has no masks.
+        unions: count the pixels of all objects together ("foreground") and of each class together ("classes").
+        rim: compare the masks' rims too (boundary AP).
+    """
+    masked = found.has_masks and truth.has_masks
+    scores = np.ones(len(found)) if found.scores is None else found.scores
+    masks, counted = None, {}
+    if masked:
+        mine, theirs = row_runs(found), row_runs(truth)
+        masks = run_overlap(mine, theirs, len(found), len(truth))
+        for name in unions:
+            sides = (found.labels, truth.labels) if name == "classes" else (0 * found.labels, 0 * truth.labels)
+            counted[name] = union_pixels(mine, theirs, scores, truth.ignore, *sides, truth.size)
+    return Record(
+        name,
+        truth.size,
+        found.labels,
+        scores,
+        truth.labels,
+        truth.areas,
+        truth.ignore,
+        masks,
+        box_overlap(found.boxes, truth.boxes) if boxes or not masked else None,
+        counted,
+        overlap(rims(found), rims(truth)) if rim and masked else None,
+    )
+
+
+@dataclass(frozen=True)
+class Table:
+    """The records of a data set end to end: objects are numbered through all images.
+
+    Attributes:
+        names: of the images.
+        image, labels, scores, found_areas: of each found object; its area is its mask's, or its box's where boxes are
+            compared.
+        truth_image, truth_labels, truth_areas, ignore: of each true object.
+        found, truth, iou, share: of each pair: its objects, intersection over union, and the part of the found object
+            inside.
+    """
+
+    names: tuple[str, ...]
+    image: Integer[ndarray, " N"]
+    labels: Integer[ndarray, " N"]
+    scores: Float[ndarray, " N"]
+    found_areas: Real[ndarray, " N"]
+    truth_image: Integer[ndarray, " M"]
+    truth_labels: Integer[ndarray, " M"]
+    truth_areas: Float[ndarray, " M"]
+    ignore: Bool[ndarray, " M"]
+    found: Integer[ndarray, " P"]
+    truth: Integer[ndarray, " P"]
+    iou: Float[ndarray, " P"]
+    share: Float[ndarray, " P"]
+    dice: Float[ndarray, " P"]
+
+    @classmethod
+    def of(cls, records: Sequence[Record], kind: Kind = "segm") -> "Table":
+        """Put records end to end. `kind` says whether masks or boxes count; boxes stand in where there are no masks."""
+        overlaps = [_overlap(one, kind) for one in records]
+        counts, truths = [len(one.labels) for one in records], [len(one.truth_labels) for one in records]
+        first, first_truth = np.cumsum([0, *counts])[:-1], np.cumsum([0, *truths])[:-1]
+        images = np.arange(len(records))
+        return cls(
+            tuple(one.name for one in records),
+            np.repeat(images, counts),
+            _joined([one.labels for one in records], np.int64),
+            _joined([one.scores for one in records], np.float64),
+            _joined([one.found_areas for one in overlaps], np.float64),
+            np.repeat(images, truths),
+            _joined([one.truth_labels for one in records], np.int64),
+            _joined([one.truth_areas for one in records], np.float64),
+            _joined([one.ignore for one in records], bool),
+            _joined([one.found + start for one, start in zip(overlaps, first, strict=True)], np.int64),
+            _joined([one.truth + start for one, start in zip(overlaps, first_truth, strict=True)], np.int64),
+            _joined(_ious(records, overlaps, kind), np.float64),
+            _joined([one.share for one in overlaps], np.float64),
+            _joined([one.dice for one in overlaps], np.float64),
+        )
+
+    @cached_property
+    def same_class(self) -> Bool[ndarray, " P"]:
+        """Pairs whose objects may match: of one class, or the true one is ignored whatever the class (label -1)."""
+        label = self.truth_labels[self.truth]
+        return (label == self.labels[self.found]) | ((label == -1) & self.ignore[self.truth])
+
+    def without_classes(self) -> "Table":
+        """All objects as if of one class."""
+        return replace(self, labels=np.zeros_like(self.labels), truth_labels=np.zeros_like(self.truth_labels))
+
+    def where(self, pairs: Bool[ndarray, " P"]) -> "Table":
+        """Some of the pairs; the objects stay."""
+        chosen = {name: getattr(self, name)[pairs] for name in ("found", "truth", "iou", "share", "dice")}
+        return replace(self, **chosen)
+
+    def keeping(self, kept: Bool[ndarray, " N"]) -> "Table":
+        """Some of the found objects, with their pairs."""
+        place = np.cumsum(kept) - 1
+        fewer = self.where(kept[self.found])
+        objects = {name: getattr(self, name)[kept] for name in ("image", "labels", "scores", "found_areas")}
+        return replace(fewer, found=place[fewer.found], **objects)
+
+
+def _ious(records: Sequence[Record], overlaps: Sequence[Overlap], kind: Kind) -> list[Float[ndarray, " P"]]:
+    """The IoUs of each image's pairs: of the masks or boxes, or the smaller of masks' and rims'."""
+    if kind != "boundary":
+        return [pairs.iou for pairs in overlaps]
+    return [np.minimum(pairs.iou, _rim_ious(one, pairs)) for one, pairs in zip(records, overlaps, strict=True)]
+
+
+def _rim_ious(one: Record, pairs: Overlap) -> Float[ndarray, " P"]:
+    """The IoU of the rims of each pair of masks, 0 where they do not touch."""
+    if one.rims is None:
+        raise ValueError(f"{one.name}: the rims were not compared.")
+    width = len(one.truth_labels)
+    result = np.zeros(len(pairs))
+    place = np.searchsorted(pairs.found * width + pairs.truth, one.rims.found * width + one.rims.truth)
+    result[place] = one.rims.iou
+    return result
+
+
+def _overlap(one: Record, kind: Kind) -> Overlap:
+    chosen = one.boxes if kind == "bbox" else one.masks
+    if chosen is not None:
+        return chosen
+    other = one.masks if kind == "bbox" else one.boxes
+    if other is None:
+        raise ValueError(f"{one.name}: neither masks nor boxes were compared.")
+    return other
+
+
+def _joined(parts: Sequence[ndarray], kind: type) -> ndarray:
+    return np.concatenate([np.zeros(0, kind), *parts]).astype(kind, copy=False)

@@ -1,0 +1,135 @@
+"""Files of what was found: label images, overlays, CSV, COCO JSON and pictures of the network's inside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy import ndarray
+
+from apiece.data.coco import open_coco, write_coco
+from apiece.data.coco_json import parse_data_set
+from apiece.data.images import image_files, image_names, read_image
+from apiece.data.label_images import write_label_image
+from apiece.draw import write_overlay
+from apiece.errors import CallError, InputError
+from apiece.instances import Instances, concatenate
+from apiece.methods.method import Method
+from apiece.png import write_png
+from apiece.prediction import look, ordered, sure
+from apiece.progress import say, track
+from apiece.regions import write_regions
+
+KINDS = {"labels": ".tif", "overlay": "_overlay.png", "csv": ".csv", "coco": None, "inside": "_inside_seeds.png"}
+"""What can be saved, and how each image's file of it ends; coco is one file for all images."""
+COCO_FILE = "found.json"
+
+
+def predict_files(
+    model: Method,
+    images: Sequence[str | Path],
+    out: Path,
+    save: Sequence[str] = ("labels", "overlay"),
+    *,
+    threshold: float | None = None,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Find the objects of images in files and write them to a folder, under each image's own name.
+
+    What is already there is not made again. Label images, overlays, CSV hold the objects at the operating point; the COCO file
+    holds all with their scores, since AP uses all.
+
+    Args:
+        images: files, folders, globs.
+        out: `NAME.tif` (labels, 16 or 32 bit), `NAME_overlay.png`, `NAME.csv`, `found.json` (COCO), `NAME_inside_*.png`.
+        save: any of "labels", "overlay", "csv", "coco", "inside".
+        threshold: operating point in place of the model's.
+        overwrite: make anew what is there.
+        skip_bad: leave out images that cannot be read, and count them.
+
+    Returns:
+        How many images were done, skipped, bad, and how many objects were found in those done.
+
+    Raises:
+        CallError: something to save that does not exist.
+        InputError: an image that cannot be read, a file that cannot be written.
+    """
+    unknown = [kind for kind in save if kind not in KINDS]
+    if unknown or not save:
+        raise CallError(f"cannot save {', '.join(map(repr, unknown)) or 'nothing'}: choose from {', '.join(KINDS)}.")
+    files = image_files(images)
+    job = _Job(model, out, tuple(save), threshold, overwrite)
+    counts = {"images": 0, "objects": 0, "skipped": 0, "bad": 0}
+    try:
+        for name, file in track(list(zip(image_names(files), files, strict=True)), len(files), "predicting", quiet):
+            if job.is_done(name):
+                counts["skipped"] += 1
+                continue
+            try:
+                image = read_image(file)
+            except InputError as error:
+                if not skip_bad:
+                    raise
+                counts["bad"] += 1
+                say(f"skipped: {error}")
+                continue
+            counts["objects"] += job.run(name, file, image)
+            counts["images"] += 1
+    finally:
+        job.close()
+    return counts
+
+
+@dataclass
+class _Job:
+    """One prediction run over files."""
+
+    model: Method
+    out: Path
+    save: tuple[str, ...]
+    threshold: float | None
+    overwrite: bool
+    found: dict[str, Instances] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    changed: bool = False
+
+    def __post_init__(self) -> None:
+        if "coco" in self.save and not self.overwrite and (self.out / COCO_FILE).is_file():
+            earlier = open_coco(self.out / COCO_FILE)
+            self.found = {name: earlier.truth(index) for index, name in enumerate(earlier.names)}
+            images = parse_data_set(self.out / COCO_FILE).images
+            self.files = dict(zip(earlier.names, (image["file_name"] for image in images), strict=True))
+
+    def is_done(self, name: str) -> bool:
+        """Does every file asked for exist?"""
+        files = all((self.out / f"{name}{KINDS[kind]}").exists() for kind in self.save if KINDS[kind])
+        return not self.overwrite and files and ("coco" not in self.save or name in self.found)
+
+    def run(self, name: str, file: Path, image: ndarray) -> int:
+        """Find and write the objects of one image; how many are at the operating point."""
+        outputs, frame = look(self.model, image)
+        found = (
+            ordered(self.model.decode(outputs, [frame])[0]) if outputs else Instances.empty(frame.original, scored=True)
+        )
+        certain = sure(self.model, found, self.threshold)
+        if "inside" in self.save and outputs:
+            for what, picture in self.model.inside(outputs, [frame])[0].items():
+                write_png(self.out / f"{name}_inside_{what}.png", [picture], picture.shape[:2])
+        del outputs
+        if "labels" in self.save:
+            write_label_image(certain, self.out / f"{name}.tif")
+        if "overlay" in self.save and image.size:
+            write_overlay(image, certain, self.out / f"{name}_overlay.png")
+        if "csv" in self.save:
+            write_regions(certain, self.out / f"{name}.csv", image, classes=self.model.card.classes)
+        if "coco" in self.save:
+            # As crops: a label map each would be kept until the end.
+            self.found[name], self.files[name], self.changed = concatenate([found]), file.name, True
+        return len(certain)
+
+    def close(self) -> None:
+        """Write the one file of all images, those of an interrupted run too."""
+        if self.changed:
+            write_coco(self.found.items(), self.out / COCO_FILE, self.model.card.classes, file_names=self.files)

@@ -1,0 +1,141 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from apiece.data.dataset import Dataset
+from apiece.errors import CallError, InputError
+from apiece.instances import Instances
+from apiece.scoring import METRICS, Scorer, score
+
+
+def squares(*corners: int, **fields) -> Instances:
+    """Squares of 10 x 10 pixels at the given columns of a 10 x 100 image."""
+    stack = np.zeros((len(corners), 10, 100), bool)
+    for mask, column in zip(stack, corners, strict=True):
+        mask[:, column : column + 10] = True
+    return Instances.from_dense(stack, **fields)
+
+
+def dataset(images: dict[str, Instances], classes: tuple[str, ...] = ("cell",), path: str = "set") -> Dataset:
+    held = list(images.values())
+    files = (None,) * len(held)
+    return Dataset(
+        Path(path), "memory", classes, tuple(images), files, lambda i: np.zeros((10, 100, 1)), held.__getitem__
+    )
+
+
+def test_images_are_paired_by_name_and_classes_too():
+    truth = dataset({"a": squares(0, 20, labels=[0, 1]), "b": squares(40, labels=[1])}, ("cat", "dog"))
+    found = dataset(
+        {"b": squares(40, labels=[0], scores=[0.5]), "a": squares(0, 20, labels=[1, 0], scores=[0.9, 0.8])},
+        ("dog", "cat"),
+    )
+    report = score(found, truth)
+    assert report["matching"]["0.50"]["accuracy"] == 1
+    assert report["coco"]["segm"]["AP"] == pytest.approx(1)
+    assert report["coco"]["segm"]["classes"].keys() == {"cat", "dog"}
+    assert [row["name"] for row in report.rows] == ["a", "b"]
+
+
+def test_two_sets_of_one_class_each_need_no_common_name():
+    report = score(dataset({"a": squares(0, scores=[1.0])}, ("object",)), dataset({"a": squares(0)}, ("nucleus",)))
+    assert report["matching"]["0.95"]["f1"] == 1
+
+
+def test_a_missing_image_is_named_and_can_be_allowed():
+    truth = dataset({"a": squares(0), "b": squares(0, 20)}, path="truth")
+    found = dataset({"a": squares(0, scores=[1.0])}, path="found")
+    with pytest.raises(InputError, match="found: nothing for b of truth"):
+        score(found, truth)
+    assert score(found, truth, allow_missing=True)["matching"]["0.50"]["fn"] == 2
+
+
+@pytest.mark.parametrize(
+    "found, message",
+    [
+        (
+            dataset({"a": squares(0, scores=[1.0]), "z": squares(0, scores=[1.0])}, ("x", "y"), "found"),
+            "found: z not in truth",
+        ),
+        (dataset({"a": squares(0, scores=[1.0])}, ("x", "q"), "found"), "no class q, only x, y"),
+        (
+            dataset({"a": squares(0, scores=[np.nan])}, ("x", "y"), "found"),
+            "a: the score of found object 0 is not a number",
+        ),
+        (dataset({"a": Instances.empty((5, 5), scored=True)}, ("x", "y"), "found"), "a: .* 5 x 5 pixels, .* 10 x 100"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_sentence(found, message):
+    with pytest.raises(InputError, match=message):
+        score(found, dataset({"a": squares(0)}, ("x", "y"), "truth"))
+
+
+def test_a_metric_that_does_not_exist_is_a_wrong_call():
+    with pytest.raises(CallError, match="'cocoa'.*matching"):
+        Scorer(["object"], ["cocoa"])
+
+
+def test_sequences_of_instances_are_paired_in_their_order():
+    report = score([squares(0, scores=[1.0]), squares(20, scores=[0.5])], [squares(0), squares(40)], ["matching"])
+    assert report["matching"]["0.50"]["tp"] == 1
+    assert "coco" not in report
+    with pytest.raises(InputError, match="1 images with found objects, but 2 with truth"):
+        score([squares(0)], [squares(0), squares(0)])
+
+
+def test_a_scorer_takes_images_one_by_one_and_finds_its_operating_point():
+    scorer = Scorer(["object"], ["matching"])
+    scorer.add("a", squares(0, 20, 40, scores=[0.9, 0.8, 0.2]), squares(0, 20))
+    assert scorer.best_threshold() == (0.5, 1.0)
+    assert scorer.report()["matching"]["0.50"]["fp"] == 1
+    assert scorer.report(threshold=0.5)["matching"]["0.50"]["fp"] == 0
+
+
+def test_a_report_is_json_and_a_table():
+    report = score([squares(0, scores=[1.0])], [squares(0)])
+    figures = json.loads(report.to_json(rows=True))
+    assert figures["coco"]["segm"]["APl"] is None
+    assert figures["matching"]["0.75"]["pq"] == 1
+    assert figures["by_image"][0]["tp"] == 1
+    lines = report.table().splitlines()
+    assert lines[0] == "Matching by IoU"
+    assert any(line.split()[:2] == ["segm", "1.0000"] for line in lines)
+
+
+def test_a_report_is_written_whole(tmp_path):
+    report = score([squares(0, scores=[1.0])], [squares(0)])
+    report.write_json(tmp_path / "new" / "report.json")
+    assert json.loads((tmp_path / "new" / "report.json").read_text())["images"] == 1
+
+
+def test_scoring_never_imports_torch():
+    code = (
+        "import sys, numpy as np\n"
+        "from apiece.instances import Instances\n"
+        "from apiece.scoring import score\n"
+        "one = Instances.from_label_map(np.eye(4, dtype=np.int32))\n"
+        "score([one], [one]).table()\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_all_metrics_intervals_and_the_difference_to_other_findings_come_from_one_call():
+    truth = dataset({name: squares(0, 20 + 10 * place) for place, name in enumerate("abc")})
+    found = dataset({name: squares(0, 20 + 10 * place, scores=[0.9, 0.8]) for place, name in enumerate("abc")})
+    worse = dataset({name: squares(0, scores=[0.9]) for name in "abc"})
+    report = score(found, truth, METRICS, intervals=True, against=worse)
+    assert (
+        report["leaves"]["SBD"] == report["voc"]["AP50"] == report["semantic"]["mean"] == report["counts"]["exact"] == 1
+    )
+    assert report["intervals"]["coco"]["AP"] == pytest.approx({"value": 1, "low": 1, "high": 1})
+    assert report["difference"]["matching"]["accuracy@0.50"] == pytest.approx({"value": 0.5, "low": 0.5, "high": 0.5})
+    assert report["difference"]["counts"]["bias"]["value"] == 1
+    assert report.rows[0].keys() >= {"name", "accuracy", "SBD"}
+    titles = [block.splitlines()[0] for block in report.table().split("\n\n")]
+    assert len(titles) == len(METRICS) + 2
