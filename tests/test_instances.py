@@ -72,7 +72,9 @@ def test_run_lengths_areas_and_boxes_equal_pycocotools(stack):
 def test_a_label_maps_positive_values_are_the_objects(label_map):
     found = Instances.from_label_map(label_map)
     values = sorted({value for value in label_map.ravel().tolist() if value > 0})
-    assert (found.dense() == np.stack([label_map == value for value in values] or [label_map > 99])[: len(values)]).all()
+    assert (
+        found.dense() == np.stack([label_map == value for value in values] or [label_map > 99])[: len(values)]
+    ).all()
     painted = found.label_map()
     assert painted.dtype == np.uint16
     for number, value in enumerate(values, start=1):
@@ -202,7 +204,10 @@ def test_boxes_alone_have_no_masks_and_say_so():
 
 
 def test_concatenation_keeps_masks_fields_and_order():
-    first, second = some(3), Instances.from_label_map(np.full((8, 9), 7, np.uint16), [2], scores=[0.3], columns={"id": [5]})
+    first, second = (
+        some(3),
+        Instances.from_label_map(np.full((8, 9), 7, np.uint16), [2], scores=[0.3], columns={"id": [5]}),
+    )
     both = concatenate([first, second, first[:0]])
     assert (both.dense() == np.concatenate([first.dense(), second.dense()])).all()
     assert both.labels.tolist() == [0, 1, 2, 2]

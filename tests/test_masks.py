@@ -75,6 +75,13 @@ def test_runs_of_no_length_are_read_like_others():
     assert crop.tolist() == [[False, True], [False, False], [True, False]]
 
 
+def test_a_small_mask_of_a_large_image_keeps_no_more_memory_than_its_box():
+    for counts in ([4000 * 50 + 9, 30, 3970, 30], [4000 * 50 + 9, 8000], [4000 * 50 + 3990, 20]):
+        crop, box = masks.counts_to_crop([*counts, 4000 * 4000 - sum(counts)], (4000, 4000))
+        assert crop.sum() == sum(counts[1::2]) and crop.shape == (box[3] - box[1], box[2] - box[0])
+        assert crop.base is None
+
+
 @pytest.mark.parametrize("counts", [[], [5], [13], [20, -8], [6, 7], [2**60] * 16 + [12]])
 def test_runs_that_do_not_fill_the_image_are_refused(counts):
     with pytest.raises(ValueError, match="3 x 4 = 12 pixels"):
@@ -94,7 +101,9 @@ def test_values_areas_and_boxes_of_a_label_map_are_those_of_its_masks(label_map)
     assert values.tolist() == sorted({value for value in label_map.ravel().tolist() if value > 0})
     stack = [label_map == value for value in values]
     assert masks.label_areas(label_map, values).tolist() == [mask.sum() for mask in stack]
-    assert [tuple(box) for box in masks.label_boxes(label_map, values).tolist()] == [masks.bounding_box(m) for m in stack]
+    assert [tuple(box) for box in masks.label_boxes(label_map, values).tolist()] == [
+        masks.bounding_box(m) for m in stack
+    ]
 
 
 def test_huge_values_cost_no_tables():
@@ -104,7 +113,12 @@ def test_huge_values_cost_no_tables():
     assert values.tolist() == [7, 90_000_000, 4_000_000_000]
     assert masks.label_areas(label_map, values).tolist() == [100, 1, 10]
     assert masks.label_boxes(label_map, values).tolist() == [[0, 20, 50, 22], [49, 59, 50, 60], [4, 3, 9, 5]]
-    assert masks.renumber(label_map, values[::-1], np.array([5, 6, 9]))[[3, 20, 59, 0], [4, 0, 49, 0]].tolist() == [5, 9, 6, 0]
+    assert masks.renumber(label_map, values[::-1], np.array([5, 6, 9]))[[3, 20, 59, 0], [4, 0, 49, 0]].tolist() == [
+        5,
+        9,
+        6,
+        0,
+    ]
 
 
 def test_a_value_that_is_not_there_has_no_area_and_an_empty_box():

@@ -9,7 +9,8 @@ import torch
 
 from apiece import methods
 from apiece.instances import Instances
-from apiece.methods.method import Frame, Method, Normalization, Statistics
+from apiece.methods.method import Frame, Method, Statistics
+from apiece.parts.normalization import Normalization
 
 SIZE = (32, 48)
 

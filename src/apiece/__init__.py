@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from apiece.instances import Instances as Instances
     from apiece.instances import concatenate as concatenate
     from apiece.methods.method import Method as Method
-    from apiece.methods.method import Normalization as Normalization
+    from apiece.parts.normalization import Normalization as Normalization
     from apiece.methods.method import Recipe as Recipe
     from apiece.methods.method import Stage as Stage
     from apiece.methods.spatial_embedding import SpatialEmbedding as SpatialEmbedding
@@ -42,7 +42,7 @@ _PLACES = {
     "InputError": "errors",
     "Instances": "instances",
     "Method": "methods.method",
-    "Normalization": "methods.method",
+    "Normalization": "parts.normalization",
     "Recipe": "methods.method",
     "Report": "metrics.report",
     "SpatialEmbedding": "methods.spatial_embedding",

@@ -12,8 +12,8 @@ class Average:
 
     Args:
         model: whose weights and float buffers are averaged.
-        decay: share of the old average kept at each step; it grows towards this, so that early weights are forgotten soon. 0 = the
-            average is the weights themselves.
+        decay: share of the old average kept at each step; it grows towards this, so that early weights are forgotten
+            soon. 0 = the average is the weights themselves.
     """
 
     def __init__(self, model: nn.Module, decay: float):

@@ -2,7 +2,7 @@
 
     apiece = {"layout": 1, "version": ..., "class": ..., "arguments": {...}, "card": {...}}
 
-No pickle and no code: the class is looked up among apiece's own methods, its arguments are checked against its signature.
+No pickle and no code: the class is looked up among apiece's own methods, its arguments are those of its signature.
 """
 
 import json
@@ -17,7 +17,8 @@ from torch import Tensor, device
 from apiece import methods
 from apiece.errors import CallError, InputError
 from apiece.files import replacing
-from apiece.methods.method import Card, Method, Normalization
+from apiece.methods.method import Card, Method
+from apiece.parts.normalization import Normalization
 
 LAYOUT = 1
 
@@ -53,9 +54,7 @@ def load(path: Path | str, where: str | device = "cpu") -> Method:
         written = facts.get("version")
         raise InputError(f"{path}: was written by apiece {written}, this is {version()}: please update apiece.")
     try:
-        arguments = dict(facts["arguments"])
-        if "normalization" in arguments:
-            arguments["normalization"] = _rebuilt_normalization(arguments["normalization"])
+        arguments = {name: _rebuilt(value) for name, value in facts["arguments"].items()}
         model = methods.find(facts["class"])(**arguments)
         model.load_state_dict(tensors)
         model.card = Card.from_json(facts["card"])
@@ -70,8 +69,13 @@ def _plain(value: Any) -> Any:
     return asdict(value) if isinstance(value, Normalization) else value
 
 
-def _rebuilt_normalization(fields: dict[str, Any]) -> Normalization:
-    return Normalization(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+def _rebuilt(argument: Any) -> Any:
+    """An argument as it was before JSON made lists of tuples and mappings of data classes."""
+    if isinstance(argument, list):
+        return tuple(argument)
+    if isinstance(argument, dict):
+        return Normalization(**{name: _rebuilt(value) for name, value in argument.items()})
+    return argument
 
 
 def adopt(model: Method, source: Method) -> list[str]:

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from apiece.data.dataset import Dataset, Sample
+from apiece.data.dataset import Dataset
 from apiece.data.generated import crossing_sticks
 from apiece.data.label_images import write_label_images
 from apiece.draw import contact_sheet, overlay
-from apiece.evaluation import relations, scored
+from apiece.evaluation import scored
 from apiece.files import write_text
 from apiece.instances import Instances
 from apiece.methods.spatial_embedding import SpatialEmbedding
 from apiece.metrics.report import Report
 from apiece.outputs import predict_files
 from apiece.page import Page
+from apiece.pages import add_relations, add_scores, side_by_side
 from apiece.png import write_png
 from apiece.prediction import find, look, sure
 from apiece.progress import say
@@ -28,7 +29,7 @@ SHOWN = 12
 
 
 def demo(out: Path = Path("demo"), minutes: float = 2.0, images: int = 400, seed: int = 0, quiet: bool = False) -> Path:
-    """Train spatial embeddings on crossing sticks, whose boxes overlap almost wholly, and show how well they come apart.
+    """Train spatial embeddings on crossing sticks, whose boxes overlap almost wholly, and show how they come apart.
 
     Args:
         out: the folder for everything: model, test images, found objects, page.
@@ -73,7 +74,8 @@ def demo(out: Path = Path("demo"), minutes: float = 2.0, images: int = 400, seed
         out / "scores.json", json.dumps({name: report.figures for name, report in reports.items()}, default=float)
     )
     say(
-        f"unseen images: AP {figures['unseen']['AP']:.3f}, AP50 {figures['unseen']['AP50']:.3f}; crossing at the midpoint: AP50 {figures['hard']['AP50']:.3f}"
+        f"unseen images: AP {figures['unseen']['AP']:.3f}, AP50 {figures['unseen']['AP50']:.3f}; "
+        f"crossing at the midpoint: AP50 {figures['hard']['AP50']:.3f}"
     )
     say(f"masks, overlays, CSV and COCO results: {out / 'found'}\nthe page: {page.resolve()}")
     return page
@@ -86,52 +88,36 @@ def _report(model: SpatialEmbedding, data: Dataset) -> Report:
 def _page(model: SpatialEmbedding, sets: dict[str, Dataset], reports: dict[str, Report], log: Path) -> Page:
     page = Page("apiece: crossing sticks")
     page.text(
-        "Each image shows two to four sticks that lie across each other, as parts in a bin do. Their boxes overlap almost wholly, so a "
-        "method that finds boxes first throws all but one away. Spatial embeddings let every pixel point at its own stick's center.",
-        "The truth is the visible part of each stick: one that lies under another is one object in two pieces. The model saw none of "
-        "these images while it was trained.",
+        "Each image shows two to four sticks that lie across each other, as parts in a bin do. Their boxes overlap almost "
+        "wholly, so a method that finds boxes first throws most of them away. Spatial embeddings let every pixel point "
+        "at its own stick's center.",
+        "The truth is the visible part of each stick: one that lies under another is one object in two pieces. The model "
+        "saw none of these images while it was trained.",
     )
-    _scores(page, reports)
+    add_scores(page, reports)
     page.heading("Unseen images")
     page.figures(
-        (picture, caption) for sample in list(sets["unseen"])[:SHOWN] for picture, caption in _shown(model, sample)
+        (picture, caption)
+        for sample in list(sets["unseen"])[:SHOWN]
+        for picture, caption in side_by_side(model, sample)
     )
     page.heading("What the network says")
     page.text(
-        "Offsets: direction as color, length as brightness. Seeds: how near a pixel is to its center. Displaced: where the pixels point."
+        "Offsets: direction as color, length as brightness. Seeds: how near a pixel's embedding is to its center. "
+        "Displaced: where the pixels point."
     )
     page.figures((picture, name) for name, picture in _inside(model, sets["unseen"][0].image).items())
     page.heading("The hard set: sticks that cross at their midpoints")
     page.text(
         "Both centers fall on one point: what points at centers cannot tell these apart, however long it is trained."
     )
-    page.figures((picture, caption) for sample in list(sets["hard"])[:3] for picture, caption in _shown(model, sample))
+    page.figures(
+        (picture, caption) for sample in list(sets["hard"])[:3] for picture, caption in side_by_side(model, sample)
+    )
     page.heading("Training")
     _course(page, log)
-    for name, relation in relations(model, sets["unseen"]).items():
-        page.scatter(
-            {"": (relation.x, relation.y)},
-            relation.x_label,
-            relation.y_label,
-            caption=f"Learned {name}, one point for each stick.",
-        )
+    add_relations(page, model, sets["unseen"])
     return page
-
-
-def _scores(page: Page, reports: dict[str, Report]) -> None:
-    rows = []
-    for name, report in reports.items():
-        segm, half = report["coco"]["segm"], report["matching"]["0.50"]
-        rows.append([name, segm["AP"], segm["AP50"], segm["AP75"], half["accuracy"], half["precision"], half["recall"]])
-    page.table(rows, ["images", "AP", "AP50", "AP75", "accuracy at IoU 0.5", "precision", "recall"])
-
-
-def _shown(model: SpatialEmbedding, sample: Sample) -> list[tuple[ndarray, str]]:
-    found = sure(model, find(model, sample.image))
-    return [
-        (overlay(sample.image, sample.truth), f"{sample.name}: truth, {len(sample.truth)} sticks"),
-        (overlay(sample.image, found), f"found {len(found)}"),
-    ]
 
 
 def _inside(model: SpatialEmbedding, image: ndarray) -> dict[str, ndarray]:

@@ -9,7 +9,7 @@ def best_device() -> str:
 
 
 def best_precision(precision: str, accelerator: str) -> str:
-    """A precision as Lightning Fabric names it; "auto" is bfloat16 where the device multiplies it faster than float32."""
+    """A precision as Lightning Fabric names it; "auto" is bfloat16 where the device computes it faster than float32."""
     if precision != "auto":
         return precision
     if accelerator != "cpu" and torch.cuda.is_available():

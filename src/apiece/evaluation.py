@@ -18,7 +18,7 @@ from apiece.progress import track
 from apiece.scoring import Scorer
 
 CHOSEN_BY = "accuracy"
-"""What the best model of a training is chosen by: mean matching accuracy over IoU 0.50 to 0.95 at the best threshold."""
+"""What the best model of a training is chosen by: mean matching accuracy over IoU 0.50 to 0.95."""
 
 
 def evaluate(
@@ -73,7 +73,8 @@ def _labels(model: Method, data: Dataset) -> np.ndarray:
         return np.array([0, -1])
     if unknown:
         raise InputError(
-            f"{data.path}: has classes that the model does not know: {', '.join(unknown)}; it knows {', '.join(model.card.classes)}."
+            f"{data.path}: has classes that the model does not know ({', '.join(unknown)}): "
+            f"it knows {', '.join(model.card.classes)}."
         )
     return np.array([*(model.card.classes.index(name) for name in data.classes), -1])
 
@@ -98,7 +99,7 @@ def relations(model: Method, data: Dataset) -> dict[str, Relation]:
 
 
 def judged(model: Method, data: Dataset) -> dict[str, float]:
-    """Figures of a model on validation data, the first the one to choose by, and the score threshold that gives them."""
+    """Figures of a model on validation data, that to choose by first, and the score threshold that gives them."""
     scorer = scored(model, data, ("matching", "coco"), quiet=True)
     threshold, _ = scorer.best_threshold()
     report = scorer.report(threshold)

@@ -1,4 +1,4 @@
-"""Published checkpoints as apiece models: read without running any code, renamed, and saved as an ordinary model file."""
+"""Published checkpoints as apiece models: read without running any code, and renamed."""
 
 from pathlib import Path
 from typing import Any

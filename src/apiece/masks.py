@@ -158,12 +158,17 @@ def counts_to_crop(counts: Sequence[int], size: Size) -> tuple[Bool[ndarray, "h 
     starts, stops = starts[inked], stops[inked]
     if not len(starts):
         return np.zeros((0, 0), bool), (0, 0, 0, 0)
-    x1, x2 = int(starts[0] // height), int((stops[-1] - 1) // height) + 1
-    change = np.zeros((x2 - x1) * height + 1, np.int8)
-    np.add.at(change, starts - x1 * height, 1)
-    np.add.at(change, stops - x1 * height, -1)
-    columns = np.cumsum(change[:-1], dtype=np.int8).astype(bool).reshape(x2 - x1, height)
-    return tighten(columns.T, (x1, 0))
+    (first, top), (last, bottom) = np.divmod(starts, height), np.divmod(stops - 1, height)
+    # A run that goes on in the next column takes whole columns; otherwise the rows between the runs' ends are enough.
+    y1, y2 = (int(top.min()), int(bottom.max()) + 1) if (first == last).all() else (0, height)
+    x1, x2 = int(first[0]), int(last[-1]) + 1
+    change = np.zeros((x2 - x1) * (y2 - y1) + 1, np.int8)
+    np.add.at(change, (first - x1) * (y2 - y1) + top - y1, 1)
+    np.add.at(change, (last - x1) * (y2 - y1) + bottom - y1 + 1, -1)
+    columns = np.cumsum(change[:-1], dtype=np.int8).astype(bool).reshape(x2 - x1, y2 - y1)
+    crop, box = tighten(columns.T, (x1, y1))
+    # A copy, since a view would keep the whole columns.
+    return crop.copy(), box
 
 
 def compress_counts(counts: Sequence[int], size: Size) -> str:

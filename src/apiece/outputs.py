@@ -38,12 +38,12 @@ def predict_files(
 ) -> dict[str, Any]:
     """Find the objects of images in files and write them to a folder, under each image's own name.
 
-    What is already there is not made again. Label images, overlays, CSV hold the objects at the operating point; the COCO file
-    holds all with their scores, since AP uses all.
+    What is already there is not made again. Label images, overlays and CSV hold the objects at the operating point; the
+    COCO file holds all with their scores, since AP uses all.
 
     Args:
         images: files, folders, globs.
-        out: `NAME.tif` (labels, 16 or 32 bit), `NAME_overlay.png`, `NAME.csv`, `found.json` (COCO), `NAME_inside_*.png`.
+        out: for `NAME.tif` (labels, 16 or 32 bit), `NAME_overlay.png`, `NAME.csv`, `NAME_inside_*.png`, `found.json`.
         save: any of "labels", "overlay", "csv", "coco", "inside".
         threshold: operating point in place of the model's.
         overwrite: make anew what is there.

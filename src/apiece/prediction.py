@@ -24,8 +24,8 @@ def predict(model: Method | str | Path, images: Image | Sequence[Image], *, thre
 
     Args:
         model: a method or its file.
-        images: a file; an array H W or H W C of any number type; or several: a sequence of these, an array B H W C, a folder, a
-            glob. Channels and values as in training: nothing is normalized before.
+        images: a file; an array H W or H W C of any number type; or several: a sequence of these, an array B H W C, a
+            folder, a glob. Channels and values as in training: nothing is normalized before.
         threshold: objects with a lower score are left out; None = the model's operating point, 0 = all.
 
     Returns:

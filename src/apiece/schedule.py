@@ -26,8 +26,9 @@ def stage_at(recipe: Recipe, done: float) -> tuple[int, Stage, float]:
 def rate(recipe: Recipe, done: float) -> float:
     """The learning rate at a share of the training done.
 
-    "polynomial": (1 - t)^0.9, Neven et al. section 4.1. "one_cycle": up along a cosine in the first tenth, down along one to a thousandth,
-    after Smith, https://arxiv.org/abs/1708.07120. "step": a tenth after two thirds and again after eight ninths.
+    "polynomial": (1 - t)^0.9, Neven et al. section 4.1. "one_cycle": up along a cosine in the first tenth, down along
+    one to a thousandth, after Smith, https://arxiv.org/abs/1708.07120. "step": a tenth after two thirds and again after
+    eight ninths.
     """
     _, stage, t = stage_at(recipe, done)
     warmth = min(1.0, 0.01 + 0.99 * t / recipe.warmup) if recipe.warmup else 1.0

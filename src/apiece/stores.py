@@ -35,6 +35,15 @@ class CropStore:
         bits = np.concatenate(packed) if packed else np.zeros(0, np.uint8)
         return cls(size, np.asarray(boxes, np.int32).reshape(-1, 4), bits, offsets)
 
+    @classmethod
+    def joined(cls, stores: "Sequence[CropStore | LayerStore]") -> "CropStore":
+        """The masks of one or more stores of one image, in order."""
+        packed = [store if isinstance(store, CropStore) else store.packed() for store in stores]
+        starts = np.cumsum([0, *(len(store.bits) for store in packed)])
+        offsets = [store.offsets[:-1] + start for store, start in zip(packed, starts[:-1], strict=True)]
+        boxes, bits = np.concatenate([store.boxes for store in packed]), np.concatenate([store.bits for store in packed])
+        return cls(packed[0].size, boxes, bits, np.concatenate([*offsets, starts[-1:]]))
+
     def __len__(self) -> int:
         return len(self.boxes)
 

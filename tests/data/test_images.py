@@ -25,7 +25,7 @@ def chunk(kind, data):
 
 
 def deep_png(image, filters, interlace=0):
-    """A 16-bit PNG file, its line filters written from the specification's table, pixel by pixel independent of the reader."""
+    """A 16-bit PNG file, its line filters written from the specification's table."""
     height, width, channels = image.shape
     pixel = 2 * channels
     raw = np.zeros((height + 1, (width + 1) * pixel), int)
@@ -81,7 +81,9 @@ def test_an_image_written_as_if_its_lines_were_pages_is_read_with_its_channels(t
     assert (read_image(tmp_path / "a.tif") == image).all()
 
 
-@pytest.mark.parametrize("mode, kind", [("L", "uint8"), ("I;16", "uint16"), ("I", "int32"), ("F", "float32"), ("RGB", "uint8")])
+@pytest.mark.parametrize(
+    "mode, kind", [("L", "uint8"), ("I;16", "uint16"), ("I", "int32"), ("F", "float32"), ("RGB", "uint8")]
+)
 @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
 def test_compressed_tif_loses_nothing(tmp_path, mode, kind, compression):
     image = noise((20, 30, 3) if mode == "RGB" else (20, 30), kind)
@@ -264,7 +266,9 @@ def test_bytes_gone_wrong_never_give_anything_but_an_image_or_an_input_error(tmp
 def test_a_stack_is_refused_with_what_to_do(tmp_path):
     for axes in ["ZYX", "TYX"]:
         tifffile.imwrite(tmp_path / "a.tif", noise((5, 20, 30), "uint8"), imagej=True, metadata={"axes": axes})
-        with pytest.raises(InputError, match=rf"a\.tif: a stack of 5 pages \(axes {axes}\).*each plane as its own file"):
+        with pytest.raises(
+            InputError, match=rf"a\.tif: a stack of 5 pages \(axes {axes}\).*each plane as its own file"
+        ):
             read_image(tmp_path / "a.tif")
     tifffile.imwrite(tmp_path / "a.tif", noise((4, 20, 30), "uint8"), photometric="minisblack", metadata=None)
     with pytest.raises(InputError, match="name the axes CYX"):

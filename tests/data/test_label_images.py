@@ -40,14 +40,13 @@ def put_pair(folder, name="a", image=".png", mask=".tif"):
 # --- one file -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, kind", [("a.tif", "uint8"), ("a.tif", "uint16"), ("a.tif", "uint32"), ("a.tif", "int32"),
-                                        ("a.tif", "int64"), ("a.png", "uint8"), ("a.png", "uint16"), ("a.png", "int32")])  # fmt: skip
-def test_label_images_of_any_whole_number_type_are_objects_in_the_order_of_their_numbers(tmp_path, name, kind):
-    if (name, kind) == ("a.png", "int32"):
-        Image.fromarray(LABELS.astype("uint16")).save(tmp_path / name)
-    else:
-        put(tmp_path / name, kind=kind)
-    found = read_label_image(tmp_path / name)
+WHOLE = {".tif": ["uint8", "uint16", "uint32", "int32", "int64"], ".png": ["uint8", "uint16"]}
+
+
+@pytest.mark.parametrize("suffix, kind", [(suffix, kind) for suffix, kinds in WHOLE.items() for kind in kinds])
+def test_label_images_of_any_whole_number_type_are_objects_in_the_order_of_their_numbers(tmp_path, suffix, kind):
+    put(tmp_path / f"a{suffix}", kind=kind)
+    found = read_label_image(tmp_path / f"a{suffix}")
     assert found.areas.tolist() == [2, 3, 3]
     assert (found.dense() == np.stack([LABELS == value for value in (1, 3, 7)])).all()
     assert found.labels.tolist() == [0, 0, 0] and not found.ignore.any() and found.scores is None
@@ -111,7 +110,7 @@ def test_more_than_65535_objects_need_32_bits_and_tif(tmp_path):
     found = Instances.from_label_map(np.arange(1, 70_001, dtype=np.uint32).reshape(250, 280))
     write_label_image(found, tmp_path / "a.tif")
     assert tifffile.imread(tmp_path / "a.tif").dtype == np.uint32
-    assert read_label_image(tmp_path / "a.tif").equals(found)
+    assert (read_label_image(tmp_path / "a.tif").label_map() == found.label_map()).all()
     with pytest.raises(InputError, match=r"65,535 objects, but there are 70,000: write \.tif"):
         write_label_image(found, tmp_path / "a.png")
     write_label_image(found[:65_535], tmp_path / "b.tif")

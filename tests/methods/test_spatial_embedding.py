@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from apiece.instances import Instances
-from apiece.methods.method import Frame, Normalization
+from apiece.methods.method import Frame
 from apiece.methods.spatial_embedding import PAPER, SpatialEmbedding
+from apiece.parts.normalization import Normalization
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "spatial_embedding_loss.json").read_text())
 SIZE = (32, 48)
@@ -106,7 +107,7 @@ def test_every_ablation_learns_and_decodes_its_ideal(options):
     truth = golden_truth(ignored_corner=False)
     frame = Frame(SIZE, SIZE)
     (found,) = method.decode(method.ideal([truth], [frame]), [frame])
-    # The one-pixel object is lost: the pixel that starts a group does not count as newly grouped, and density does not see it.
+    # The one-pixel object is lost: the pixel that starts a group does not count as newly grouped.
     assert len(found) == 3
     seen = truth.label_map() > 0
     seen[1, 46] = found.label_map()[1, 46] > 0

@@ -28,7 +28,7 @@ def test_the_rim_is_two_percent_of_the_diagonal_wide():
 
 
 def test_boundary_iou_of_two_squares_by_hand():
-    """Squares of 20 pixels, one pixel apart, in 50 x 50: rims 1 pixel wide, of 76 pixels each, that meet in 2 rows of 19 pixels."""
+    """Squares of 20 x 20, one pixel apart, in 50 x 50: rims of 1 pixel, 76 each, meeting in 2 rows of 19."""
     stack = np.zeros((2, 50, 50), bool)
     stack[0, 10:30, 10:30], stack[1, 10:30, 11:31] = True, True
     found, truth = Instances.from_dense(stack[:1], scores=[0.5]), Instances.from_dense(stack[1:])

@@ -176,13 +176,13 @@ def _segmentations(found: Instances, polygons: bool) -> Sequence[Any]:
 
 
 def source_box(corners: list[float]) -> list[float]:
-    """The entry `x y width height` from which `corner_box` reads exactly these corners."""
+    """The entry `x y width height` from which `corner_box` reads these corners: exactly, if it made them."""
     x1, y1, x2, y2 = corners
     return [x1, y1, _length(x1, x2), _length(y1, y2)]
 
 
 def _length(start: float, stop: float) -> float:
-    """The shortest decimal with start + length == stop in floating point; the difference alone need not do."""
+    """The shortest decimal with start + length == stop in floating point, which the difference need not be."""
     difference = stop - start
     rounded = (round(difference, digits) for digits in range(14))
     near = (difference, math.nextafter(difference, math.inf), math.nextafter(difference, -math.inf))

@@ -14,6 +14,7 @@ from apiece.data.tif import WIDEST_PACKING, read_tif, write_tif
 from apiece.errors import InputError
 from apiece.files import replacing
 from apiece.masks import strips
+from apiece.png import write_png
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 """What counts as an image in a folder; a file is read by its contents, whatever it is called."""
@@ -100,15 +101,17 @@ def write_image(image: Shaped[ndarray, "H W C"], path: Path) -> None:
     if path.suffix.lower() in (".tif", ".tiff"):
         plane = image[:, :, 0] if channels == 1 else image
         write_tif(path, (plane[rows] for rows in strips((height, width))), (height, width), image.dtype, channels)
-    elif path.suffix.lower() == lossless_suffix(image) == ".png":
+    elif path.suffix.lower() != ".png" or lossless_suffix(image) != ".png":
+        wanted = lossless_suffix(image)
+        raise InputError(f"{path}: {image.dtype} with {channels} channels cannot be written here: write {wanted}.")
+    elif channels in (1, 3):
+        plane = image[:, :, 0] if channels == 1 else image
+        write_png(path, (plane[rows] for rows in strips((height, width))), (height, width))
+    else:
         from PIL import Image
 
         with replacing(path) as temporary:
-            Image.fromarray(image[:, :, 0] if channels == 1 else image).save(temporary)
-    else:
-        raise InputError(
-            f"{path}: {image.dtype} with {channels} channels cannot be written here: write {lossless_suffix(image)}."
-        )
+            Image.fromarray(image).save(temporary)
 
 
 def lossless_suffix(image: Shaped[ndarray, "H W C"]) -> str:

@@ -133,7 +133,8 @@ def _channels_last(path: Path, pixels: ndarray, axes: str) -> Shaped[ndarray, "H
         pixels, names = pixels[..., None], names + "C"
     order = [names.replace("S", "C").index(name) for name in "YXC"]
     pixels = pixels.transpose(order)
-    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    # By its name: of two types of one width, `long long` and `long`, the common one.
+    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("=").name)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from apiece.methods.method import Normalization
+from apiece.parts.normalization import Normalization
 
 LICENSE = "CC BY-NC 4.0"
 """Of the published weights: not for commercial use."""
@@ -41,7 +41,7 @@ def translate(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def describe(state: dict[str, Tensor]) -> tuple[str, dict[str, object]]:
-    """The method's name and arguments that give the authors' program: its network, coordinates, scaling and stopping rules."""
+    """The method's name and arguments that give the authors' program: network, coordinates, scaling, stopping rules."""
     shapes = {key.removeprefix("module."): tensor.shape for key, tensor in state.items()}
     return "SpatialEmbedding", {
         "num_classes": shapes["decoders.1.output_conv.weight"][1],

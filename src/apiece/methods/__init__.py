@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 PLACES = {"SpatialEmbedding": "spatial_embedding"}
 """Each method's public name and its file in this folder."""
 
+SUMMARIES = {
+    "SpatialEmbedding": "pixels point at their object's center, within a learned margin (Neven et al. 2019): "
+    "many small, touching or crossing objects, small machines; not for objects that share one center",
+}
+"""What each is and when to use it, in one line."""
+
 
 def find(name: str) -> "type[Method]":
     """The method of a public name.

@@ -4,22 +4,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from inspect import signature
-from typing import Any, ClassVar, Literal, NamedTuple, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
 
-import numpy as np
 import torch
 from jaxtyping import Float, Integer, Num, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
-from apiece.errors import CallError, InputError
+from apiece.errors import CallError
 from apiece.instances import Instances
 from apiece.masks import Size
+from apiece.parts.normalization import Normalization, Preparation
 
 
 @dataclass(frozen=True)
 class Frame:
-    """How a network image was made from its file: resized from `original` to `size`, then padded at the bottom and right.
+    """How a network image came from its file: resized from `original` to `size`, padded at the bottom and right.
 
     Attributes:
         original: height and width of the file's image.
@@ -56,7 +56,8 @@ class Recipe:
     Attributes:
         stages: one after another.
         steps: length where neither steps nor minutes are given.
-        schedule: of the learning rate within a stage: "polynomial" (power 0.9), "one_cycle", "step" (a tenth after 2/3 and 8/9), "constant".
+        schedule: of the learning rate within a stage: "polynomial" (power 0.9), "one_cycle", "step" (a tenth after 2/3
+            and again after 8/9), "constant".
         warmup: share of a stage over which the rate rises from a hundredth.
         clip: largest gradient norm, None for none.
         average: decay of the weights' moving average (EMA), 0 for none.
@@ -128,19 +129,23 @@ class Card:
 class Method(nn.Module, ABC):
     """A network that learns and finds objects.
 
-    A constructor takes `num_classes`, `channels` and `normalization` besides its own options and hands every argument on with
-    `self.keep(...)`, so that a model file is class name + arguments + weights.
+    A constructor takes `num_classes`, `channels` and `normalization` besides its own options and hands every argument
+    on with `self.keep(...)`, so that a model file is class name + arguments + weights.
     """
 
     stride: int
     """Image sides are padded to a multiple of it; it may depend on the network that was chosen."""
 
     class_heads: ClassVar[tuple[str, ...]] = ()
-    """Beginnings of the names of weights with a block of rows for each class: these follow the class names to another model."""
+    """Beginnings of the names of weights with a block of rows for each class; rows follow classes to another model."""
 
     num_classes: int
     channels: int
-    normalization: "Normalization"
+    normalization: Normalization
+
+    if TYPE_CHECKING:
+        # Arguments are attributes by `keep`; torch.nn.Module would have each be a tensor or a module.
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,7 +171,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, images: Float[Tensor, "B C H W"], targets: list[Instances]) -> dict[str, Tensor]:
-        """Named scalars, each with its weight in it; training minimizes their sum. `targets[i].size` is image i's unpadded size."""
+        """Named scalars, weights included; training minimizes their sum. `targets[i].size` is image i's own size."""
 
     @abstractmethod
     def decode(self, outputs: dict[str, Tensor], frames: list[Frame]) -> list[Instances]:
@@ -180,7 +185,7 @@ class Method(nn.Module, ABC):
         """Called before each step with the share of training done, 0 to 1: for curricula."""
 
     def adapt(self, statistics: Statistics) -> None:  # noqa: B027
-        """Called once before a training from scratch: sets what was left to follow the data, and stores it with `self.settle`."""
+        """Called once before a training from scratch: settles (`self.settle`) what was left to follow the data."""
 
     @final
     def settle(self, **chosen: Any) -> None:
@@ -212,12 +217,9 @@ class Method(nn.Module, ABC):
     @final
     @torch.no_grad()
     def predict(self, images: Float[Tensor, "B C H W"], frames: Sequence[Frame] | None = None) -> list[Instances]:
-        """Objects of a batch of normalized images. Sides need not be multiples of the stride. Leaves the training mode as it was."""
-        frames = (
-            list(frames)
-            if frames is not None
-            else [Frame(size, size) for size in [tuple(images.shape[2:])] * len(images)]
-        )
+        """Objects of a batch of normalized images of any size. The training mode stays as it was."""
+        height, width = images.shape[2:]
+        frames = [Frame((height, width), (height, width))] * len(images) if frames is None else list(frames)
         training = self.training
         self.eval()
         try:
@@ -236,7 +238,7 @@ class Method(nn.Module, ABC):
 
     @property
     @final
-    def preparation(self) -> "Preparation":
+    def preparation(self) -> Preparation:
         """What makes whole images ready for this network; small, for processes that load them."""
         return Preparation(self.channels, self.normalization)
 
@@ -244,78 +246,3 @@ class Method(nn.Module, ABC):
     def normalize(self, image: ndarray) -> Float[ndarray, "C H W"]:
         """A whole image as the network wants it (see `Preparation`)."""
         return self.preparation(image)
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """From an image of any number type to network input: its channels, normalized, float32.
-
-    It is done to whole images, before cropping, because a crop does not know the image's percentiles.
-    """
-
-    channels: int
-    normalization: "Normalization"
-
-    def __call__(self, image: ndarray) -> Float[ndarray, "C H W"]:
-        """Prepare an image H W or H W C. One channel is repeated and alpha dropped to fit the channels.
-
-        Raises:
-            InputError: the channels do not fit.
-        """
-        return self.normalization(fit_channels(image, self.channels))
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """From pixel values to network input, per channel.
-
-    Attributes:
-        low, high: percentiles of the image's own values that become 0 and 1. Lower values become 0, higher ones stay above 1.
-        power: exponent after that; a root shows faint borders of bright objects, and changes little where light is even.
-        mean, std: fixed figures for each channel, in units of the file's values, used instead of percentiles where given.
-    """
-
-    low: float = 1.0
-    high: float = 99.8
-    power: float = 0.5
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-
-    def __call__(self, image: ndarray) -> Float[ndarray, "C H W"]:
-        """Normalize a whole image H W C. An even channel becomes zero."""
-        channels = np.nan_to_num(np.moveaxis(image, 2, 0).astype(np.float32), copy=False)
-        if self.mean is not None and self.std is not None:
-            shift, scale = (np.asarray(figures, np.float32).reshape(-1, 1, 1) for figures in (self.mean, self.std))
-            return (channels - shift) / scale
-        if not channels.size:
-            return channels
-        shift, top = np.percentile(_thinned(channels), (self.low, self.high), axis=1).astype(np.float32)[
-            :, :, None, None
-        ]
-        channels -= shift
-        channels /= np.where(top > shift, top - shift, 1)
-        np.maximum(channels, 0, out=channels)
-        return channels if self.power == 1 else np.power(channels, np.float32(self.power), out=channels)
-
-
-def _thinned(channels: Float[ndarray, "C H W"], pixels: int = 1 << 20) -> Float[ndarray, "C P"]:
-    """At most about a million evenly spread pixels: enough for percentiles."""
-    flat = channels.reshape(len(channels), -1)
-    return flat[:, :: max(1, flat.shape[1] // pixels)]
-
-
-def fit_channels(image: ndarray, channels: int) -> ndarray:
-    """An image H W or H W C with the channels that a model takes: grey is repeated, alpha dropped.
-
-    Raises:
-        InputError: it cannot be made to fit.
-    """
-    image = image[:, :, None] if image.ndim == 2 else image
-    found = image.shape[2]
-    if found == channels:
-        return image
-    if found == 2 and channels in (1, 3) or found == 4 and channels == 3:
-        return fit_channels(image[:, :, : found - 1], channels)
-    if found == 1:
-        return np.repeat(image, channels, 2)
-    raise InputError(f"the image has {found} channels, but the model was trained on {channels}.")

@@ -1,16 +1,16 @@
-"""Spatial embeddings with a learned clustering bandwidth: every pixel points at its object's center and says how near is near enough.
+"""Spatial embeddings: every pixel points at its object's center and says how near is near enough.
 
-Paper: Neven, De Brabandere, Proesmans, Van Gool: Instance Segmentation by Jointly Optimizing Spatial Embeddings and Clustering
-Bandwidth, CVPR 2019, https://arxiv.org/abs/1906.11109
+Paper: Neven et al.: Instance Segmentation by Jointly Optimizing Spatial Embeddings and Clustering Bandwidth, CVPR 2019,
+https://arxiv.org/abs/1906.11109
 
-    image B C H W -> network -> offsets B 2 H W, sigma B n H W        embedding e = pixel coordinate + offset
-                             -> seeds B classes H W                   how near a pixel's embedding is to its center, 0..1
-    phi_k(e) = exp(-sum_d k_d (e_d - C_d)^2), k = exp(10 sigma): pixel belongs to object k where phi_k > 0.5
-    objects: take the highest seed, its embedding and sigma; all pixels with phi > 0.5 are one object; take the next free seed
+    image B C H W -> network -> offsets B 2 H W, sigma B n H W      embedding e = pixel coordinate + offset
+                             -> seeds B classes H W                 how near an embedding is to its center, 0..1
+    phi_k(e) = exp(-sum_d k_d (e_d - C_d)^2), k = exp(10 sigma): a pixel belongs to object k where phi_k > 0.5
+    objects: the highest seed's embedding and sigma; all pixels with phi > 0.5 are one object; the next free seed
 """
 
 from math import ceil, log
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,18 +19,21 @@ from numpy import ndarray
 from torch import Tensor
 
 from apiece import draw
-from apiece.errors import CallError
 from apiece.instances import Instances
 from apiece.masks import Size
-from apiece.methods.method import Frame, Method, Normalization, Recipe, Relation, Stage, Statistics
+from apiece.methods.method import Frame, Method, Recipe, Relation, Stage, Statistics
 from apiece.networks.erfnet import ERFNet
 from apiece.networks.unet import UNet
-from apiece.parts.centers import density_centers, group_by_given_centers, group_by_nearest
+from apiece.parts.batching import by_size, valid
+from apiece.parts.centers import density_centers, graded, group_by_given_centers, group_by_nearest
+from apiece.parts.classes import by_class, padded_rows, true_classes
+from apiece.parts.coordinates import pixel_axes
 from apiece.parts.group import Groups, group_by_center
 from apiece.parts.losses import gaussian_membership, instance_windows, lovasz_hinge
+from apiece.parts.normalization import Normalization
 from apiece.parts.owners import Owners
-from apiece.parts.paste import paste
-from apiece.stores import LayerStore
+from apiece.parts.paste import enlarged
+from apiece.parts.pictures import pointing
 
 SIGMA_SCALE = 10.0
 """k = exp(10 sigma): the paper writes exp(sigma), the authors' code has the ten, and its weights need it."""
@@ -46,8 +49,8 @@ PAPER = Recipe(
     schedule="polynomial",
     augmentation={"centered": 1.0, "quarter_turns": False},
 )
-"""Section 4.1: 200 epochs of 500 x 500 crops around an object, then 50 of 1024 x 1024 at a tenth of the rate with batch-norm
-statistics frozen. An epoch is taken as 3000 crops, as in the authors' code."""
+"""Section 4.1: 200 epochs of 500 x 500 crops around an object, then 50 of 1024 x 1024 at a tenth of the rate with
+batch-norm statistics frozen. An epoch is taken as 3000 crops, as in the authors' code."""
 
 LIGHT = Recipe(
     stages=(Stage(crop=128, batch_size=8, lr=2e-3),),
@@ -67,23 +70,25 @@ class SpatialEmbedding(Method):
         channels: of the images.
         network: "unet" (light, stride-2 stem), "erfnet" (the paper's), or "tiny" (for tests).
         widths: channels of the U-Net at strides 2, 4, 8, ...
-        objective: "gaussian" (equations 5 to 9), "hinge" (3, 4: fixed margin), or "regression" (1, 2: density clustering, nearest center).
+        objective: "gaussian" (equations 5 to 9), "hinge" (3, 4), or "regression" (1, 2, with density clustering).
         sigma: "scalar" (5), "elliptical" (8), or "fixed" (the margin, not learned).
         center: center of attraction: "centroid" of the pixels, or "learnable": mean of their embeddings (9).
-        margin: pixels; the margin of "hinge" and of sigma "fixed", and the radius of density clustering.
+        margin: pixels; the margin where it is fixed ("hinge", "fixed"), and the radius of density clustering.
         offset_range: the farthest an offset reaches, in coordinate units (one unit is 1 / coordinate_step pixels).
-        coordinate_step: coordinate difference of neighboring pixels; None = so that offsets reach over the training data's
-            largest objects (1/1024, the paper's, before that is known).
-        initial_margin: pixels; the margin that training starts from; None = radius of a disc as large as the data's median object.
+        coordinate_step: coordinate difference of neighboring pixels; None = so that offsets reach over the training
+            data's largest objects (1/1024, the paper's, before that is known).
+        initial_margin: pixels; the margin training starts from; None = radius of a disc of the median object's area.
         legacy_coordinates: the authors' steps 2/2047 and 1/1023 in place of coordinate_step, for their checkpoints.
-        instance_weight, smoothness_weight, seed_weight: of the three loss terms.
-        foreground_weight: of object pixels in the seed loss.
-        foreground_threshold: pixels whose seed is lower belong to no object.
-        seed_threshold: no object starts from a lower seed; 0 = until all seeds are masked, as in the paper (the code has 0.9).
-        min_size: pixels; smaller groups are no objects (of one or two pixels none ever is); None = half the size of the data's
-            smallest percent of objects (the authors' code has 129).
+        instance_weight: of the instance term.
+        smoothness_weight: of the term that makes sigma even within an object.
+        seed_weight: of the seed term.
+        foreground_weight: of object pixels in the seed term.
+        foreground_threshold: pixels whose seed is lower belong to no object (the authors' code has 0.5).
+        seed_threshold: no object starts from a lower seed (the code has 0.9; 0 = the paper's: until all are masked).
+        min_size: pixels; smaller groups are no objects (of one or two pixels none ever is); None = half the size of the
+            data's smallest percent of objects (the code has 129).
         min_unclustered: share of a group's pixels that must not have been grouped before.
-        refine: times that center and sigma are averaged over a found group and the group is found anew.
+        refine: times that center and sigma are averaged over a found group, and the group is found anew.
         normalization: pixel values to network input.
     """
 
@@ -146,13 +151,14 @@ class SpatialEmbedding(Method):
 
     @torch.no_grad()
     def _initialize(self) -> None:
-        """Offsets begin at zero and sigma at one margin everywhere: otherwise every pixel belongs to every object, or to none."""
-        last = self.network.heads[0] if isinstance(self.network, UNet) else self.network.decoders[0].output_conv
+        """Offsets begin at zero and sigma at one margin: otherwise every pixel belongs to every object, or to none."""
         # The pixel shuffle of the U-Net makes a map from four channels; the paper's head ends at full size.
-        maps = last.bias.view(2 + self.sigmas, -1)
+        last: Any = self.network.heads[0] if isinstance(self.network, UNet) else self.network.decoders[0].output_conv
+        weights = dict(last.named_parameters())
+        maps = weights["bias"].view(2 + self.sigmas, -1)
         maps[:2] = 0
         maps[2:] = _sigma_of((self.initial_margin or 5.7) * self.step)
-        last.weight.zero_()
+        weights["weight"].zero_()
 
     @property
     def step(self) -> float:
@@ -166,46 +172,27 @@ class SpatialEmbedding(Method):
 
     def coordinates(self, size: Size, device: torch.device) -> Float[Tensor, "2 H W"]:
         """x and y of each pixel in coordinate units."""
-        x, y = self._axes(size, device)
+        x, y = pixel_axes(size, None if self.legacy_coordinates else self.step, device)
         return torch.stack([x.expand(size), y[:, None].expand(size)])
-
-    def _axes(self, size: Size, device: torch.device) -> tuple[Float[Tensor, " W"], Float[Tensor, " H"]]:
-        height, width = size
-        if not self.legacy_coordinates:
-            return torch.arange(width, device=device) * self.step, torch.arange(height, device=device) * self.step
-        if height > 1024 or width > 2048:
-            raise CallError(f"legacy_coordinates end at 1024 x 2048 pixels, but the image has {height} x {width}.")
-        return torch.linspace(0, 2, 2048, device=device)[:width], torch.linspace(0, 1, 1024, device=device)[:height]
 
     # --- network ---
 
     def forward(self, images: Float[Tensor, "B C H W"], sizes: Integer[Tensor, "B 2"]) -> dict[str, Tensor]:
         """Offsets B 2 H W in coordinate units, raw sigma B n H W and seeds B classes H W (0..1; 0 in the padding).
 
-        Images of different sizes go through the network apart, each padded to the stride only: so an image's objects are the
-        same alone and in any batch.
+        Images of different sizes go through the network apart: an image's objects are the same alone and in any batch.
         """
-        padded = [tuple(ceil(side / self.stride) * self.stride for side in size) for size in sizes.tolist()]
-        offsets = images.new_zeros(len(images), 2 + self.sigmas, *images.shape[2:], dtype=torch.float32)
-        seeds = images.new_zeros(len(images), self.num_classes, *images.shape[2:], dtype=torch.float32)
-        for height, width in sorted(set(padded)):
-            members = [index for index, size in enumerate(padded) if size == (height, width)]
-            if (height, width) == tuple(images.shape[2:]) and len(members) == len(images):
-                offsets, seeds = (map_.float() for map_ in self.network(images))
-                break
-            first, second = self.network(images[members, :, :height, :width])
-            offsets[members, :, :height, :width] = first.float()
-            seeds[members, :, :height, :width] = second.float()
+        first, seeds = by_size(self.network, images, sizes, self.stride)
         return {
-            "offsets": offsets[:, :2].tanh() * self.offset_range,
-            "sigma": offsets[:, 2:],
-            "seeds": seeds.sigmoid() * _inside(sizes, images.shape[2:]),
+            "offsets": first[:, :2].tanh() * self.offset_range,
+            "sigma": first[:, 2:],
+            "seeds": seeds.sigmoid() * valid(sizes, images),
         }
 
     # --- loss ---
 
     def loss(self, images: Float[Tensor, "B C H W"], targets: list[Instances]) -> dict[str, Tensor]:
-        """The terms "instance" (3, 5, 8 or 9 with the Lovász hinge), "smoothness" (12) and "seed" (10), means over the images.
+        """The terms "instance" (1, 3, or 5, 8, 9 in a Lovász hinge), "smoothness" (12), "seed" (10): means over images.
 
         Ignored objects' pixels are in no term. All is computed in float32.
         """
@@ -253,7 +240,7 @@ class SpatialEmbedding(Method):
         return torch.exp(SIGMA_SCALE * means), (truth.sums(spread) / truth.sizes).mean()
 
     def _instance_loss(self, embeddings: Tensor, centers: Tensor, precision: Tensor, truth: Owners) -> Tensor:
-        """Equation 1, 3, or the Lovász hinge of 2 phi - 1 over all pixels but those of ignored objects; mean over objects."""
+        """Equation 1, 3, or the Lovász hinge of 2 phi - 1 over all pixels but ignored ones; mean over objects."""
         if self.objective != "gaussian":
             own = embeddings.flatten(1).index_select(1, truth.pixels)
             distance = (own - centers[truth.objects].T).norm(dim=0)
@@ -281,7 +268,7 @@ class SpatialEmbedding(Method):
     def decode(self, outputs: dict[str, Tensor], frames: list[Frame]) -> list[Instances]:
         """Objects grouped class by class at network size; scores are mean seeds.
 
-        Where the image was resized, each object's phi is interpolated inside its box and cut at one half at the original size.
+        Where the image was resized, each object's phi is interpolated inside its box and cut at one half at full size.
         """
         arrays = {name: map_.detach().float().cpu().numpy() for name, map_ in outputs.items()}
         found = []
@@ -294,37 +281,25 @@ class SpatialEmbedding(Method):
 
     def _objects(self, maps: dict[str, ndarray], centers: Float[ndarray, "K 5"] | None, frame: Frame) -> Instances:
         groups = [self._groups(maps, number, centers) for number in range(self.num_classes)]
-        taken = [number for number, group in enumerate(groups) if len(group.scores)]
-        if not taken:
-            return Instances.empty(frame.original, scored=True)
-        labels = np.repeat(np.arange(self.num_classes), [len(group.scores) for group in groups])
-        values = np.concatenate([np.arange(1, len(group.scores) + 1) for group in groups])
-        planes = (
-            groups[taken[0]].labels[None] if len(taken) == 1 else np.stack([groups[number].labels for number in taken])
-        )
-        store = LayerStore(planes, np.searchsorted(taken, labels), values)
-        scores = np.concatenate([group.scores for group in groups])
-        found = Instances(frame.size, labels, store=store, scores=scores)
+        found = by_class(groups, frame.size)
         if frame.size != frame.original:
-            found = self._resized(found, groups, maps["offsets"], frame)
+            found = self._resized(found, groups, maps, frame)
         return found[found.mask_areas > 0]
 
     def _groups(self, maps: dict[str, ndarray], number: int, centers: Float[ndarray, "K 5"] | None) -> Groups:
         """The objects of one class."""
         offsets, seeds = maps["offsets"], maps["seeds"][number]
-        x, y = self._axes(seeds.shape, torch.device("cpu"))
+        x, y = pixel_axes(seeds.shape, None if self.legacy_coordinates else self.step)
         places = (x.numpy(), y.numpy())
         if centers is not None:
             mine = centers[centers[:, 4] == number]
             labels = group_by_given_centers(offsets, mine[:, :2], mine[:, 2:4], coordinates=places)
-            return _graded(labels, seeds, mine[:, :2], mine[:, 2:4])
+            return graded(labels, seeds, mine[:, :2], mine[:, 2:4])
         if self.objective == "regression":
-            foreground = seeds > self.foreground_threshold
-            piles = density_centers(
-                offsets, foreground, self.margin * self.step, coordinates=places, min_pixels=self.min_size or 1
-            )
+            radius, foreground = self.margin * self.step, seeds > self.foreground_threshold
+            piles = density_centers(offsets, foreground, radius, coordinates=places, min_pixels=self.min_size or 1)
             labels = group_by_nearest(offsets, piles, foreground, coordinates=places)
-            return _graded(labels, seeds, piles, np.full_like(piles, self.fixed_precision))
+            return graded(labels, seeds, piles, np.full_like(piles, self.fixed_precision))
         fixed = np.float32(log(self.fixed_precision) / SIGMA_SCALE)
         return group_by_center(
             offsets,
@@ -340,33 +315,23 @@ class SpatialEmbedding(Method):
             refine=self.refine,
         )
 
-    def _resized(
-        self, found: Instances, groups: list[Groups], offsets: Float[ndarray, "2 h w"], frame: Frame
-    ) -> Instances:
-        """Each object's phi, interpolated from network to original size inside its box."""
-        centers, precisions = (
-            np.concatenate([getattr(group, name) for group in groups]) for name in ("centers", "precisions")
-        )
-        coordinates = self.coordinates(frame.size, torch.device("cpu")).numpy()
-        owners = found.layers()
-        crops, boxes = [], []
-        for index, (x1, y1, x2, y2) in enumerate(found.mask_boxes.tolist()):
-            box = max(x1 - 1, 0), max(y1 - 1, 0), min(x2 + 1, frame.size[1]), min(y2 + 1, frame.size[0])
-            window = np.s_[box[1] : box[3], box[0] : box[2]]
-            embedding = (offsets + coordinates)[:, *window]
-            distance = ((embedding - centers[index][:, None, None]) ** 2 * precisions[index][:, None, None]).sum(0)
-            plane = owners[[(layer[window] == index + 1).any() for layer in owners].index(True)][window]
-            phi = np.where((plane == 0) | (plane == index + 1), np.exp(-distance), 0)
-            crop, place = paste(phi, box, frame.size, frame.original)
-            crops.append(crop > 0.5)
-            boxes.append(place)
-        return Instances.from_crops(crops, boxes, frame.original, found.labels, scores=found.scores)
+    def _resized(self, found: Instances, groups: list[Groups], maps: dict[str, ndarray], frame: Frame) -> Instances:
+        """The found objects at the original size, by each one's phi."""
+        centers = np.concatenate([group.centers for group in groups])
+        precisions = np.concatenate([group.precisions for group in groups])
+        embeddings = maps["offsets"] + self.coordinates(frame.size, torch.device("cpu")).numpy()
+
+        def phi(index: int, window: tuple[slice, slice]) -> Float[ndarray, "h w"]:
+            distance = (embeddings[:, *window] - centers[index][:, None, None]) ** 2
+            return np.exp(-(distance * precisions[index][:, None, None]).sum(0))
+
+        return enlarged(found, phi, frame.original)
 
     def ideal(self, targets: list[Instances], frames: list[Frame]) -> dict[str, Tensor]:
-        """Every object's pixels point at one place, with half a pixel of margin where it is learned, and their seeds are one.
+        """Every object's pixels point at one place, with half a pixel of margin where it is learned; seeds are one.
 
-        What is lost: pixels under a smaller object, pixels farther from the center than offsets reach, and objects whose centers
-        fall together. A learnable center lies on the object's pixel nearest to its centroid, so that it is the object's alone.
+        Lost are pixels under a smaller object or farther from the center than offsets reach, and objects whose centers
+        fall together. A learnable center lies on the object's pixel nearest to its centroid: it is the object's alone.
         """
         height, width = (max(ceil(frame.size[axis] / self.stride) * self.stride for frame in frames) for axis in (0, 1))
         outputs = {
@@ -375,7 +340,7 @@ class SpatialEmbedding(Method):
             "seeds": torch.zeros(len(frames), self.num_classes, height, width),
         }
         for index, (target, frame) in enumerate(zip(targets, frames, strict=True)):
-            truth = Owners.of(_shrunk(target, frame.size), torch.device("cpu"))
+            truth = Owners.of(target.resized(frame.size), torch.device("cpu"))
             coordinates = self.coordinates(frame.size, torch.device("cpu"))
             centers = truth.means(coordinates)
             row, column = truth.pixels // frame.size[1], truth.pixels % frame.size[1]
@@ -387,51 +352,41 @@ class SpatialEmbedding(Method):
         return outputs
 
     def oracle(self, outputs: dict[str, Tensor], targets: list[Instances], known: str) -> dict[str, Tensor]:
-        """AP_gt of the paper's table 2: "centers" groups around the true objects' mean embeddings (or centroids) with their mean
-        sigma and class, "classes" moves each pixel's best seed to its true class.
+        """AP_gt of the paper's table 2, from targets at network size.
 
-        The targets are at network size.
+        "centers" groups around the true objects' mean embeddings (or centroids) with their mean sigma and their class;
+        "classes" moves each pixel's highest seed to its true class.
         """
-        if known not in ("centers", "classes"):
-            return super().oracle(outputs, targets, known)
         truths = [Owners.of(target[~target.ignore], outputs["seeds"].device) for target in targets]
         if known == "classes":
-            seeds = outputs["seeds"].clone()
-            for map_, truth in zip(seeds, truths, strict=True):
-                row, column = truth.pixels // truth.owner.shape[1], truth.pixels % truth.owner.shape[1]
-                best = map_[:, row, column].amax(0)
-                map_[:, row, column] = 0
-                map_[truth.labels[truth.objects], row, column] = best
-            return {**outputs, "seeds": seeds}
-        centers = outputs["seeds"].new_full((len(truths), max([1, *map(len, truths)]), 5), torch.nan)
+            return {**outputs, "seeds": true_classes(outputs["seeds"], truths)}
+        if known != "centers":
+            return super().oracle(outputs, targets, known)
+        rows = []
         for index, truth in enumerate(truths):
             height, width = truth.owner.shape
             offsets, sigma = (outputs[name][index, :, :height, :width] for name in ("offsets", "sigma"))
             coordinates = self.coordinates((height, width), offsets.device)
-            precision = self._precision(sigma, truth)[0].expand(-1, 2)
             place = truth.means(coordinates if self.center == "centroid" else coordinates + offsets)
-            centers[index, : len(truth)] = torch.cat([place, precision, truth.labels[:, None].float()], 1)
-        return {**outputs, "centers": centers}
+            precision = self._precision(sigma, truth)[0].expand(-1, 2)
+            rows.append(torch.cat([place, precision, truth.labels[:, None].float()], 1))
+        return {**outputs, "centers": padded_rows(rows)}
 
     # --- looking inside ---
 
     def inside(self, outputs: dict[str, Tensor], frames: list[Frame]) -> list[dict[str, UInt8[ndarray, "_ _ 3"]]]:
-        """The paper's figures 1 and 2: offsets (angle as color, length as brightness), margin in pixels, seeds, and where the
-        foreground pixels point, each in the color of its angle."""
+        """The paper's figures 1 and 2: offsets (color is angle, brightness length), where they lead, margins, seeds."""
         pictures = []
-        for index, frame in enumerate(frames):
-            height, width = frame.size
-            offsets, sigma, seeds = (
-                outputs[name][index, :, :height, :width].float().cpu().numpy() for name in ("offsets", "sigma", "seeds")
-            )
-            foreground = seeds.max(0) > self.foreground_threshold
-            angles = draw.color_of_angle(offsets * foreground)
-            points = (offsets + self.coordinates(frame.size, torch.device("cpu")).numpy())[:, foreground].T / self.step
-            shown = {"offsets": angles, "seeds": draw.heat(seeds.max(0), 0, 1)}
+        for index, (height, width) in enumerate(frame.size for frame in frames):
+            maps = (outputs[name][index, :, :height, :width].float().cpu() for name in ("offsets", "sigma", "seeds"))
+            offsets, sigma, seeds = maps
+            points = (offsets + self.coordinates((height, width), offsets.device)) / self.step
+            objects = (seeds.amax(0) > self.foreground_threshold).numpy()
+            shown = pointing(offsets.numpy(), points.numpy(), objects)
             if self.sigmas:
-                margin = np.sqrt(log(2) / np.exp(SIGMA_SCALE * sigma.mean(0))) / self.step
-                shown["margin"] = draw.heat(np.where(foreground, margin, 0))
-            pictures.append({**shown, "displaced": draw.pile(points, frame.size, angles[foreground])})
+                margin = (log(2) / torch.exp(SIGMA_SCALE * sigma)).sqrt().mean(0) / self.step
+                shown["margin"] = draw.heat(np.where(objects, margin.numpy(), 0))
+            pictures.append({**shown, "seeds": draw.heat(seeds.amax(0).numpy(), 0, 1)})
         return pictures
 
     def relations(self, outputs: dict[str, Tensor], targets: list[Instances]) -> dict[str, Relation]:
@@ -440,22 +395,13 @@ class SpatialEmbedding(Method):
             return {}
         sizes, margins = [], []
         for index, target in enumerate(targets):
-            truth = Owners.of(target[~target.ignore], outputs["sigma"].device)
-            precision = self._precision(outputs["sigma"][index, :, : target.size[0], : target.size[1]].float(), truth)[
-                0
-            ]
+            sigma = outputs["sigma"][index, :, : target.size[0], : target.size[1]].float()
+            truth = Owners.of(target[~target.ignore], sigma.device)
+            precision, _ = self._precision(sigma, truth)
             sizes.append(truth.sizes.cpu().numpy())
             margins.append((log(2) / precision).sqrt().mean(1).cpu().numpy() / self.step)
         figure = Relation("area (pixels)", "learned margin (pixels)", np.concatenate(sizes), np.concatenate(margins))
         return {"margin against size": figure}
-
-
-def _graded(labels: Integer[ndarray, "H W"], seeds: ndarray, centers: ndarray, precisions: ndarray) -> Groups:
-    """Groups from a label map, scored by their pixels' mean seed."""
-    count = len(centers)
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    sums = np.bincount(labels.ravel(), seeds.ravel(), minlength=count + 1)[1:]
-    return Groups(labels, (sums / np.maximum(areas, 1)).astype(np.float32), centers, precisions, areas, None)
 
 
 def _sigma_of(margin: float) -> float:
@@ -467,24 +413,5 @@ def _nearest_pixels(places: Float[Tensor, "2 P"], truth: Owners, centers: Float[
     """Of each object's own pixels the one nearest to its center."""
     distance = (places - centers[truth.objects].T).square().sum(0)
     order = distance.argsort(stable=True)
-    first = order[truth.objects[order].argsort(stable=True)][
-        torch.cat([truth.sizes.new_zeros(1), truth.sizes.cumsum(0)[:-1]])
-    ]
-    return places[:, first].T
-
-
-def _shrunk(target: Instances, size: Size) -> Instances:
-    """Objects at network size."""
-    if target.size == size:
-        return target
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, target.size, strict=True)
-    )
-    return target.with_layers(target.layers()[:, rows[:, None], columns])
-
-
-def _inside(sizes: Integer[Tensor, "B 2"], canvas: tuple[int, int]) -> Float[Tensor, "B 1 H W"]:
-    """1 on the images, 0 in their padding."""
-    rows = torch.arange(canvas[0], device=sizes.device)[None] < sizes[:, :1]
-    columns = torch.arange(canvas[1], device=sizes.device)[None] < sizes[:, 1:]
-    return (rows[:, None, :, None] & columns[:, None, None, :]).float()
+    begins = truth.sizes.cumsum(0) - truth.sizes
+    return places[:, order[truth.objects[order].argsort(stable=True)][begins]].T

@@ -1,4 +1,4 @@
-"""The rims of masks, for boundary AP: "Boundary IoU: improving object-centric image segmentation evaluation" (Cheng et al., 2021).
+"""The rims of masks, for boundary AP ("Boundary IoU", Cheng et al., 2021).
 
 The rim is what erosion with a square takes away, as wide as 2 % of the image's diagonal; the image's border counts as
 an edge. Boundary AP is COCO's AP with the smaller of mask IoU and rim IoU; crowds go by the masks alone.

@@ -144,8 +144,11 @@ def judge(
     low, high = np.array(areas, float).T[:, :, None]  # A 1
     ignored = table.ignore | (table.truth_areas < low) | (table.truth_areas > high)
     outside = (table.found_areas[order] < low) | (table.found_areas[order] > high)
-    # 0 = matched nothing, 1 = matched an object that counts, 2 = matched an ignored one
-    fate = np.stack([_fates(pairs, table.ignore, of_area, least, len(order)) for of_area in ignored])
+    partner = np.stack([_partners(pairs, table.ignore, of_area, least, len(order)) for of_area in ignored])
+    matched = partner >= 0
+    neither = matched & np.stack(
+        [np.append(of_area, False)[of_found] for of_area, of_found in zip(ignored, partner, strict=True)]
+    )
     final = np.lexsort((np.arange(len(order)), -table.scores[order], table.labels[order]))
     chosen = order[final]
     return Verdicts(
@@ -153,11 +156,13 @@ def judge(
         table.labels[chosen],
         table.scores[chosen],
         rank[final],
-        (fate == 1)[:, :, final],
-        ((fate == 0) & ~outside[:, None])[:, :, final],
+        (matched & ~neither)[:, :, final],
+        (~matched & ~outside[:, None])[:, :, final],
         table.truth_image,
         table.truth_labels,
         ~ignored,
+        chosen,
+        partner[:, :, final],
     )
 
 
@@ -169,17 +174,17 @@ def _places(image: Integer[ndarray, " N"], label: Integer[ndarray, " N"]) -> Int
     return np.arange(len(image)) - np.repeat(first, np.diff(np.append(first, len(image))))
 
 
-def _fates(
+def _partners(
     pairs: tuple[ndarray, ndarray, ndarray, ndarray], crowd: ndarray, ignored: ndarray, ious: ndarray, turns: int
 ) -> Integer[ndarray, "T N"]:
-    """What becomes of each found object in one area range. It wants what counts first, then the largest overlap."""
+    """Whom each found object gets in one area range, or -1. It wants what counts first, then the largest overlap."""
     turn, truth, overlap, place = pairs
     order = np.lexsort((-place, -overlap, ignored[truth], turn))
     turn, truth, overlap = turn[order], truth[order], overlap[order]
-    fates = np.zeros((len(ious), turns), np.int8)
-    for fate, iou in zip(fates, ious, strict=True):
+    partners = np.full((len(ious), turns), -1, np.int32)
+    for partner, iou in zip(partners, ious, strict=True):
         good = np.flatnonzero(overlap >= iou)
         taken = greedy(turn[good], truth[good], crowd, turns)
         matched = np.flatnonzero(taken >= 0)
-        fate[matched] = 1 + ignored[truth[good][taken[matched]]]
-    return fates
+        partner[matched] = truth[good][taken[matched]]
+    return partners

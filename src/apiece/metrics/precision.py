@@ -21,6 +21,8 @@ class Verdicts:
             area range.
         truth_image, truth_label: of the true objects.
         counted: does the true object count in this area range?
+        place: of the found objects in the table that was judged.
+        partner: the true object that each matches, ignored or not, or -1.
     """
 
     image: Integer[ndarray, " N"]
@@ -32,6 +34,8 @@ class Verdicts:
     truth_image: Integer[ndarray, " M"]
     truth_label: Integer[ndarray, " M"]
     counted: Bool[ndarray, "A M"]
+    place: Integer[ndarray, " N"]
+    partner: Integer[ndarray, "A T N"]
 
 
 @dataclass(frozen=True)

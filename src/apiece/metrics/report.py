@@ -146,6 +146,11 @@ def _values(of_class: Any) -> list[Any]:
     return list(of_class.values()) if isinstance(of_class, Mapping) else [of_class]
 
 
+def _errors(block: Mapping[str, Any]) -> list[str]:
+    lines = [[kind, one["count"], one["cost"]] for kind, one in block["kinds"].items()]
+    return [columns("Errors, and by how much AP50 would rise without them", ["kind", "count", "cost"], lines)]
+
+
 def _bounds(title: str) -> Callable[[Mapping[str, Any]], list[str]]:
     def block_tables(block: Mapping[str, Any]) -> list[str]:
         lines = [
@@ -162,6 +167,8 @@ _BLOCKS = {
     "matching": _matching,
     "coco": _coco,
     "boundary": lambda block: _coco({"segm": block}, "Boundary AP"),
+    "cityscapes": _means("Cityscapes"),
+    "errors": _errors,
     "leaves": _means("Leaves, mean and standard deviation over images"),
     "voc": _means("VOC AP^r"),
     "semantic": _means("Semantic IoU"),

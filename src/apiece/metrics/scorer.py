@@ -8,12 +8,12 @@ import numpy as np
 
 from apiece.errors import CallError, InputError
 from apiece.instances import Instances
-from apiece.metrics import bootstrap, coco, counts, leaves, matching, semantic, voc
+from apiece.metrics import bootstrap, cityscapes, coco, counts, leaves, matching, mistakes, semantic, voc
 from apiece.metrics.operating_point import best_threshold
 from apiece.metrics.report import Report
 from apiece.metrics.table import Record, record
 
-METRICS = ("coco", "matching", "leaves", "voc", "semantic", "counts", "boundary")
+METRICS = ("coco", "matching", "leaves", "voc", "semantic", "counts", "boundary", "cityscapes", "errors")
 UNIONS = {"leaves": "foreground", "semantic": "classes"}
 
 
@@ -87,7 +87,9 @@ class Scorer:
         figures |= {name: calls[name][0]() for name in self.metrics}
         if intervals:
             figures["intervals"] = {
-                name: bootstrap.intervals(calls[name][1](), len(self.records)) for name in self.metrics
+                name: bootstrap.intervals(calls[name][1](), len(self.records))
+                for name in self.metrics
+                if len(calls[name]) > 1
             }
         rows = [{"name": one.name} for one in self.records]
         for name in self.metrics:
@@ -118,8 +120,10 @@ def _calls(scorer: Scorer, threshold: float | None) -> dict[str, tuple[Callable[
             partial(call, scorer.records, **point)
             for call in (leaves.leaves, leaves.leaves_resampler, leaves.leaf_rows)
         ),
+        "cityscapes": tuple(partial(call, *first) for call in (cityscapes.cityscapes, cityscapes.cityscapes_resampler)),
         "voc": (partial(voc.voc, *first), partial(voc.voc_resampler, *first)),
         "semantic": tuple(partial(call, *first, **point) for call in (semantic.semantic, semantic.semantic_resampler)),
+        "errors": (partial(mistakes.errors, *first, **point),),
         "counts": tuple(partial(call, *first, **point) for call in (counts.counts, counts.counts_resampler)),
     }
 
@@ -140,5 +144,5 @@ def compare(scorer: Scorer, other: Scorer, threshold: float | None = None) -> di
     return {
         name: bootstrap.differences(mine[name][1](), theirs[name][1](), len(scorer.records))
         for name in scorer.metrics
-        if name in other.metrics
+        if name in other.metrics and len(mine[name]) > 1
     }

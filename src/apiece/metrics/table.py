@@ -30,6 +30,7 @@ class Record:
         masks, boxes: overlaps of masks and of boxes; None where there are no masks, or where they were not asked for.
         unions: pixels that objects cover together, by how they were grouped.
         rims: overlaps of the masks' rims, where they were asked for.
+        distance: of the true objects from the camera in meters, where the truth says it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Record:
     boxes: Overlap | None = None
     unions: dict[str, UnionPixels] = field(default_factory=dict)
     rims: Overlap | None = None
+    distance: Float[ndarray, " M"] | None = None
 
 
 def record(
@@ -76,6 +78,7 @@ def record(
         box_overlap(found.boxes, truth.boxes) if boxes or not masked else None,
         counted,
         overlap(rims(found), rims(truth)) if rim and masked else None,
+        truth.columns["distance"].astype(np.float64) if "distance" in truth.columns else None,
     )
 
 
@@ -136,6 +139,10 @@ class Table:
         """Pairs whose objects may match: of one class, or the true one is ignored whatever the class (label -1)."""
         label = self.truth_labels[self.truth]
         return (label == self.labels[self.found]) | ((label == -1) & self.ignore[self.truth])
+
+    def mask_areas(self, records: Sequence[Record]) -> Real[ndarray, " M"]:
+        """Pixels of each true object of the records that the table was made of, whatever areas the source gave."""
+        return _joined([_overlap(one, "segm").truth_areas for one in records], np.float64)
 
     def without_classes(self) -> "Table":
         """All objects as if of one class."""

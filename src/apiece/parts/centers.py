@@ -8,7 +8,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from apiece.parts.bins import Coordinates, EmbeddingBins, parts_of, pixels_above
-from apiece.parts.group import within_margin
+from apiece.parts.group import Groups, within_margin
 
 MEAN_SHIFT_STEPS = 30
 
@@ -166,3 +166,20 @@ def _mean_shift(pixels: EmbeddingBins, x: float, y: float, radius: float) -> tup
 
 def _empty_labels(offsets: np.ndarray, count: int) -> np.ndarray:
     return np.zeros(offsets.shape[1:], np.uint16 if count < 1 << 16 else np.int32)
+
+
+def graded(
+    labels: Integer[np.ndarray, "H W"],
+    seeds: Float[np.ndarray, "H W"],
+    centers: Float[np.ndarray, "K 2"],
+    precisions: Float[np.ndarray, "K D"],
+) -> Groups:
+    """The pixels that went to each center as groups, scored by their mean seed; 0 for a center without pixels."""
+    areas, sums = np.zeros(len(centers) + 1, np.int64), np.zeros(len(centers) + 1)
+    for part in parts_of(labels.size):
+        piece = labels.reshape(-1)[part]
+        areas += np.bincount(piece, minlength=len(areas))
+        rows = np.divmod(np.arange(part.start, min(part.stop, labels.size)), labels.shape[1])
+        sums += np.bincount(piece, seeds[rows], len(areas))
+    scores = (sums / np.maximum(areas, 1))[1:].astype(np.float32)
+    return Groups(labels, scores, centers, precisions, areas[1:], None)

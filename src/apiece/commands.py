@@ -1,0 +1,230 @@
+"""The commands: each makes its options from the signature of the function of the same name, and calls it."""
+
+import json
+from collections.abc import Callable
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from apiece.errors import CallError
+from apiece.options import add_data_options, add_device_option, add_json_option, commas, make_parser, opened
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from apiece.data.dataset import Dataset
+    from apiece.methods.method import Method
+    from apiece.metrics.report import Report
+
+
+def _train(words: list[str]) -> int:
+    from jsonargparse import Namespace
+
+    from apiece import methods
+    from apiece.methods.method import Method, Stage
+    from apiece.run import MODEL
+    from apiece.training import train
+
+    for name in methods.PLACES:
+        methods.find(name)
+    parser = make_parser("train")
+    parser.add_argument("--config", action="config", help="a YAML file of options")
+    parser.add_argument("data", type=str, help="images with their objects, in any format apiece reads")
+    parser.add_subclass_arguments(
+        Method, "method", skip={"num_classes", "channels"}, required=False, help="which method, and its options"
+    )
+    parser.add_argument("--from", dest="start_from", type=str | None, default=None, help="a model file to start from")
+    parser.add_argument(
+        "--validation", type=float | str | None, default=0.1, help="a data set, or the share to set aside"
+    )
+    add_data_options(parser)
+    parser.add_argument(
+        "--augmentation",
+        type=dict[str, Any] | None,
+        default=None,
+        help="changes to the recipe's, as --augmentation.rotation 30",
+    )
+    parser.add_argument(
+        "--stages",
+        type=list[Stage] | None,
+        default=None,
+        help="stages in place of the recipe's, as JSON or in the YAML file",
+    )
+    by_hand: set[str | int] = {"model", "data", "validation", "start_from", "out", "augmentation", "stages"}
+    parser.add_function_arguments(train, skip=by_hand, as_group=False)
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="folder of model, log and state; by default a new one in runs/"
+    )
+    options = parser.parse_args(words)
+    data = opened(options.data, options, options.split)
+    model = _method(options, data)
+    name = f"{data.path.resolve().name}_{type(model).__name__}"
+    out = Path(options.out) if options.out else _new_folder(Path("runs"), name)
+    rest = {name: getattr(options, name) for name in signature(train).parameters if name not in by_hand}
+    if options.stages is not None:
+        rest["stages"] = tuple(
+            Stage(**stage.as_dict()) if isinstance(stage, Namespace) else stage for stage in options.stages
+        )
+    validation = opened(options.validation, options) if isinstance(options.validation, str) else options.validation
+    trained = train(
+        model,
+        data,
+        validation=validation,
+        out=out,
+        start_from=options.start_from,
+        augmentation=options.augmentation,
+        **rest,
+    )
+    print(json.dumps({"model": str(out / MODEL), **trained.card.metrics.get("validation", {})}))
+    return 0
+
+
+def _method(options: "Namespace", data: "Dataset") -> "Method":
+    """The method that was asked for, now that the data's classes and channels are known."""
+    from apiece import checkpoint, methods
+    from apiece.parts.normalization import Normalization
+
+    if options.method is None:
+        if options.start_from is None:
+            raise CallError(f"which method? give --method {'|'.join(methods.PLACES)}, or --from a model.")
+        source = checkpoint.load(options.start_from)
+        return type(source)(**{**source.arguments, "num_classes": len(data.classes)})
+    chosen = dict(options.method.init_args.as_dict())
+    if isinstance(chosen.get("normalization"), dict):
+        chosen["normalization"] = Normalization(**chosen["normalization"])
+    kind: Any = methods.find(options.method.class_path.rpartition(".")[2])
+    # An alpha channel tells a network nothing.
+    channels = {2: 1, 4: 3}.get(data.channels(), data.channels())
+    return kind(num_classes=len(data.classes), channels=channels, **chosen)
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    numbers = (parent / f"{name}_{number}" for number in range(1, 10_000))
+    return next(folder for folder in numbers if not folder.exists())
+
+
+def _evaluate(words: list[str]) -> int:
+    from apiece import checkpoint
+    from apiece.devices import best_device
+    from apiece.evaluation import evaluate
+    from apiece.pages import write_evaluation_page
+    from apiece.scoring import METRICS
+
+    parser = make_parser("evaluate")
+    parser.add_argument("model", type=str, help="a model file")
+    parser.add_argument("data", type=str, help="images with their objects")
+    parser.add_argument(
+        "--metrics", type=commas, default=("matching", "coco"), help=f"comma list of {', '.join(METRICS)}"
+    )
+    add_data_options(parser)
+    parser.add_argument("--page", type=str | None, default=None, help="an HTML page of figures and worst images")
+    add_device_option(parser)
+    parser.add_function_arguments(evaluate, skip={"model", "data", "metrics"}, as_group=False)
+    add_json_option(parser)
+    options = parser.parse_args(words)
+    data = opened(options.data, options, options.split)
+    model = checkpoint.load(options.model, options.device or best_device())
+    report = evaluate(
+        model,
+        data,
+        metrics=options.metrics,
+        threshold=options.threshold,
+        oracle=options.oracle,
+        quiet=options.quiet,
+    )
+    if options.page is not None:
+        write_evaluation_page(model, data, report, Path(options.page))
+    return _reported(report, options.json)
+
+
+def _score(words: list[str]) -> int:
+    from apiece.scoring import METRICS, score
+
+    parser = make_parser("score")
+    parser.add_argument("found", type=str, help="found objects: label images, COCO results, a prediction folder")
+    parser.add_argument("truth", type=str, help="the true objects, in any format apiece reads")
+    parser.add_argument(
+        "--metrics", type=commas, default=("matching", "coco"), help=f"comma list of {', '.join(METRICS)}"
+    )
+    parser.add_function_arguments(score, skip={"found", "truth", "metrics", "classes", "coco_options"}, as_group=False)
+    add_json_option(parser)
+    options = parser.parse_args(words)
+    rest = {
+        name: value for name, value in options.as_dict().items() if name not in ("found", "truth", "metrics", "json")
+    }
+    return _reported(score(Path(options.found), Path(options.truth), options.metrics, **rest), options.json)
+
+
+def _reported(report: "Report", target: str | None) -> int:
+    if target == "-":
+        print(report.to_json())
+        return 0
+    print(report.table())
+    if target is not None:
+        report.write_json(Path(target))
+    return 0
+
+
+def _predict(words: list[str]) -> int:
+    from apiece import checkpoint
+    from apiece.devices import best_device
+    from apiece.outputs import KINDS, predict_files
+
+    parser = make_parser("predict")
+    parser.add_argument("model", type=str, help="a model file")
+    parser.add_argument("images", nargs="+", type=str, help="image files, folders, globs")
+    parser.add_argument("--save", type=commas, default=("labels", "overlay"), help=f"comma list of {', '.join(KINDS)}")
+    parser.add_argument("--out", type=str, default="found", help="the folder to write to")
+    add_device_option(parser)
+    parser.add_function_arguments(predict_files, skip={"model", "images", "out", "save"}, as_group=False)
+    options = parser.parse_args(words)
+    model = checkpoint.load(options.model, options.device or best_device())
+    rest = {name: getattr(options, name) for name in ("threshold", "overwrite", "skip_bad", "quiet")}
+    counts = predict_files(model, options.images, Path(options.out), options.save, **rest)
+    print(json.dumps({**counts, "out": options.out}))
+    return 0
+
+
+def _import(words: list[str]) -> int:
+    from apiece import checkpoint
+    from apiece.importation import import_checkpoint
+
+    parser = make_parser("import")
+    parser.add_argument("file", type=str, help="the published checkpoint")
+    parser.add_argument("--out", type=str | None, default=None, help="the model file; by default beside the checkpoint")
+    options = parser.parse_args(words)
+    model = import_checkpoint(options.file)
+    out = Path(options.out or Path(options.file).with_suffix(".apiece.safetensors"))
+    checkpoint.save(model, out)
+    print(json.dumps({"model": str(out), "method": type(model).__name__, "license": model.card.license}))
+    return 0
+
+
+def _methods(words: list[str]) -> int:
+    from apiece import methods
+
+    make_parser("methods").parse_args(words)
+    for name in methods.PLACES:
+        print(f"{name:<18}{methods.SUMMARIES[name]}")
+    return 0
+
+
+def _demo(words: list[str]) -> int:
+    from apiece.demonstration import demo
+
+    parser = make_parser("demo")
+    parser.add_function_arguments(demo, as_group=False)
+    options = parser.parse_args(words)
+    print(demo(**options.as_dict()))
+    return 0
+
+
+RUN: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "score": _score,
+    "predict": _predict,
+    "import": _import,
+    "methods": _methods,
+    "demo": _demo,
+}

@@ -1,0 +1,127 @@
+"""The forms in which the masks of an image come and go: each maker returns their store, the others read one."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Integer
+from numpy import ndarray
+
+from apiece import masks, polygons
+from apiece.masks import Size
+from apiece.stores import CropStore, LayerStore
+
+
+def from_crops(crops: Sequence[Bool[ndarray, "_ _"]], boxes: Any, size: Size) -> CropStore:
+    """From masks cut to boxes in the image; empty borders of crops are cut away."""
+    corners = np.asarray(boxes, np.int64).reshape(-1, 4)[:, :2].tolist()
+    tight = [masks.tighten(crop, (x, y)) for crop, (x, y) in zip(crops, corners, strict=True)]
+    tight_boxes = np.array([box for _, box in tight], np.int64).reshape(-1, 4)
+    return CropStore.pack([crop for crop, _ in tight], tight_boxes, size)
+
+
+def from_label_map(label_map: Integer[ndarray, "H W"], values: Any = None) -> LayerStore:
+    """From a label map, uncopied; by default every positive value that occurs is an object, ascending."""
+    values = masks.label_values(label_map) if values is None else np.asarray(values, np.int64)
+    return LayerStore(label_map[None], np.zeros(len(values), np.int64), values)
+
+
+def from_layers(layers: Integer[ndarray, "L H W"]) -> LayerStore:
+    """From label layers, uncopied: every positive value is an object, ascending.
+
+    Raises:
+        ValueError: a value occurs on two layers.
+    """
+    found = [masks.label_values(layer) for layer in layers]
+    values = np.concatenate([np.zeros(0, np.int64), *found])
+    layer = np.repeat(np.arange(len(found)), [len(of_layer) for of_layer in found])
+    order = np.argsort(values, kind="stable")
+    layer, values = layer[order], values[order]
+    if (values[1:] == values[:-1]).any():
+        raise ValueError("a label occurs on two layers: each object must lie on one layer.")
+    return LayerStore(layers, layer, values)
+
+
+def from_rle(runs: Iterable[Mapping[str, Any]], size: Size) -> CropStore:
+    """From COCO's run lengths, compressed or not.
+
+    Raises:
+        ValueError: runs that are damaged or made for another size.
+    """
+    pairs = []
+    for run in runs:
+        if tuple(run["size"]) != tuple(size):
+            raise ValueError(f"run lengths for an image of {run['size']}, but the image is {list(size)}")
+        counts = run["counts"]
+        if isinstance(counts, str | bytes):
+            counts = masks.expand_counts(counts)
+        pairs.append(masks.counts_to_crop(counts, size))
+    return from_crops([crop for crop, _ in pairs], [box for _, box in pairs], size)
+
+
+def from_polygons(outlines: Iterable[Sequence[Any]], size: Size) -> CropStore:
+    """From the rings whose union each object is, by COCO's rule."""
+    rings = ([np.asarray(ring, float).reshape(-1, 2) for ring in of_object] for of_object in outlines)
+    pairs = [polygons.polygons_to_crop(of_object, size) for of_object in rings]
+    return from_crops([crop for crop, _ in pairs], [box for _, box in pairs], size)
+
+
+def crops(store: CropStore | LayerStore) -> Iterator[Bool[ndarray, "_ _"]]:
+    """Each mask inside its box, one at a time."""
+    return (store.crop(index) for index in range(len(store)))
+
+
+def same(one: CropStore | LayerStore, other: CropStore | LayerStore) -> bool:
+    """The same masks in the same order, to the last pixel?"""
+    if not np.array_equal(one.boxes, other.boxes):
+        return False
+    return all(np.array_equal(mine, yours) for mine, yours in zip(crops(one), crops(other), strict=True))
+
+
+def dense(store: CropStore | LayerStore) -> Bool[ndarray, "N H W"]:
+    """One full-size mask for each object."""
+    stack = np.zeros((len(store), *store.size), bool)
+    for plane, crop, (x1, y1, x2, y2) in zip(stack, crops(store), store.boxes.tolist(), strict=True):
+        plane[y1:y2, x1:x2] = crop
+    return stack
+
+
+def label_map(store: CropStore | LayerStore, rows: slice = slice(None)) -> Integer[ndarray, "h W"]:
+    """Rows of one map of all objects, numbered from 1; the smallest is seen, of equal ones the first."""
+    if isinstance(store, LayerStore) and len(store.planes) == 1:
+        return store.renumbered(0, rows)
+    top, bottom, _ = rows.indices(store.size[0])
+    painted = np.zeros((max(bottom - top, 0), store.size[1]), masks.label_type(len(store)))
+    boxes = store.boxes
+    for index in np.lexsort((-np.arange(len(store)), -store.areas)).tolist():
+        x1, y1, x2, y2 = boxes[index].tolist()
+        first, last = max(y1, top), min(y2, bottom)
+        if first < last:
+            crop = store.crop(index, slice(first - y1, last - y1))
+            painted[first - top : last - top, x1:x2][crop] = index + 1
+    return painted
+
+
+def resized(layers: Integer[ndarray, "L H W"], size: Size) -> Integer[ndarray, "L h w"]:
+    """Label layers at another size: each pixel takes the value in which its center lies."""
+    if not layers.size:
+        return np.zeros((1, *size), np.uint16)
+    # The exact floor of (i + 1/2) * old / new.
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size, layers.shape[1:], strict=True)
+    )
+    return layers[:, rows[:, None], columns]
+
+
+def rle(store: CropStore | LayerStore) -> list[dict[str, Any]]:
+    """COCO's compressed run lengths of each object."""
+    size = store.size
+    boxes = map(tuple, store.boxes.tolist())
+    counts = (masks.crop_to_counts(crop, box, size) for crop, box in zip(crops(store), boxes, strict=True))
+    return [{"size": list(size), "counts": masks.compress_counts(runs, size)} for runs in counts]
+
+
+def outlines(store: CropStore | LayerStore) -> list[list[list[Integer[ndarray, "_ 2"]]]]:
+    """For each object its parts, for each part the outer ring and the holes' rings."""
+    corners = store.boxes[:, :2].tolist()
+    return [polygons.crop_to_polygons(crop, (x, y)) for crop, (x, y) in zip(crops(store), corners, strict=True)]
