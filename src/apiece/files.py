@@ -11,7 +11,7 @@ from apiece.errors import InputError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, with its suffix, that takes its place when the block ends well and is gone when it does not.
+    """A temporary path beside `path`, with its suffix: it takes its place when the block ends well, else it is gone.
 
     Raises:
         InputError: the folder cannot be made or the disk is full, naming `path`.

@@ -8,16 +8,19 @@ from jaxtyping import Bool, Integer
 from numpy import ndarray
 
 from apiece import masks, polygons
-from apiece.masks import Size
+from apiece.masks import Box, Size
 from apiece.stores import CropStore, LayerStore
 
 
 def from_crops(crops: Sequence[Bool[ndarray, "_ _"]], boxes: Any, size: Size) -> CropStore:
-    """From masks cut to boxes in the image; empty borders of crops are cut away."""
+    """From masks cut to boxes in the image, of which the corners count; empty borders of crops are cut away."""
     corners = np.asarray(boxes, np.int64).reshape(-1, 4)[:, :2].tolist()
-    tight = [masks.tighten(crop, (x, y)) for crop, (x, y) in zip(crops, corners, strict=True)]
-    tight_boxes = np.array([box for _, box in tight], np.int64).reshape(-1, 4)
-    return CropStore.pack([crop for crop, _ in tight], tight_boxes, size)
+    return _packed([masks.tighten(crop, (x, y)) for crop, (x, y) in zip(crops, corners, strict=True)], size)
+
+
+def from_dense(stack: Bool[ndarray, "N H W"]) -> CropStore:
+    """From one full-size mask for each object."""
+    return from_crops(list(stack), [(0, 0, 0, 0)] * len(stack), stack.shape[1:])
 
 
 def from_label_map(label_map: Integer[ndarray, "H W"], values: Any = None) -> LayerStore:
@@ -56,14 +59,19 @@ def from_rle(runs: Iterable[Mapping[str, Any]], size: Size) -> CropStore:
         if isinstance(counts, str | bytes):
             counts = masks.expand_counts(counts)
         pairs.append(masks.counts_to_crop(counts, size))
-    return from_crops([crop for crop, _ in pairs], [box for _, box in pairs], size)
+    return _packed(pairs, size)
 
 
-def from_polygons(outlines: Iterable[Sequence[Any]], size: Size) -> CropStore:
+def from_polygons(outlines: Iterable[Sequence], size: Size) -> CropStore:
     """From the rings whose union each object is, by COCO's rule."""
     rings = ([np.asarray(ring, float).reshape(-1, 2) for ring in of_object] for of_object in outlines)
-    pairs = [polygons.polygons_to_crop(of_object, size) for of_object in rings]
-    return from_crops([crop for crop, _ in pairs], [box for _, box in pairs], size)
+    return _packed([polygons.polygons_to_crop(of_object, size) for of_object in rings], size)
+
+
+def _packed(pairs: Sequence[tuple[Bool[ndarray, "_ _"], Box]], size: Size) -> CropStore:
+    """From crops that are tight already, and their boxes."""
+    boxes = np.array([box for _, box in pairs], np.int64).reshape(-1, 4)
+    return CropStore.pack([crop for crop, _ in pairs], boxes, size)
 
 
 def crops(store: CropStore | LayerStore) -> Iterator[Bool[ndarray, "_ _"]]:

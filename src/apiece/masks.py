@@ -51,16 +51,13 @@ def tighten(crop: Bool[ndarray, "h w"], corner: tuple[int, int]) -> tuple[Bool[n
     return crop[y1:y2, x1:x2], (x + x1, y + y1, x + x2, y + y2)
 
 
-# --- label maps ----------------------------------------------------------------------------------------------
-
-
 def label_values(label_map: Integer[ndarray, "H W"]) -> Integer[ndarray, " N"]:
     """The positive values that occur in a label map, ascending; without sorting the pixels and strip by strip."""
     if not label_map.size:
         return np.zeros(0, np.int64)
     highest = int(label_map.max())
     if highest > 1 << 26:
-        values = np.unique(label_map)
+        values = np.unique(np.concatenate([np.unique(label_map[rows]) for rows in strips(label_map.shape)]))
         return values[values > 0].astype(np.int64)
     present = np.zeros(max(highest, 0) + 1, bool)
     for rows in strips(label_map.shape):
@@ -119,9 +116,6 @@ def renumber(
     return result
 
 
-# --- run lengths ---------------------------------------------------------------------------------------------
-
-
 def crop_to_counts(crop: Bool[ndarray, "h w"], box: Box, size: Size) -> list[int]:
     """Run lengths of the whole image's mask, column by column, zeros first, without making the whole image."""
     height, width = size
@@ -159,16 +153,14 @@ def counts_to_crop(counts: Sequence[int], size: Size) -> tuple[Bool[ndarray, "h 
     if not len(starts):
         return np.zeros((0, 0), bool), (0, 0, 0, 0)
     (first, top), (last, bottom) = np.divmod(starts, height), np.divmod(stops - 1, height)
-    # A run that goes on in the next column takes whole columns; otherwise the rows between the runs' ends are enough.
+    # A run that goes on in the next column touches foot and head; else the rows between the runs' ends hold them all.
     y1, y2 = (int(top.min()), int(bottom.max()) + 1) if (first == last).all() else (0, height)
     x1, x2 = int(first[0]), int(last[-1]) + 1
     change = np.zeros((x2 - x1) * (y2 - y1) + 1, np.int8)
-    np.add.at(change, (first - x1) * (y2 - y1) + top - y1, 1)
-    np.add.at(change, (last - x1) * (y2 - y1) + bottom - y1 + 1, -1)
-    columns = np.cumsum(change[:-1], dtype=np.int8).astype(bool).reshape(x2 - x1, y2 - y1)
-    crop, box = tighten(columns.T, (x1, y1))
-    # A copy, since a view would keep the whole columns.
-    return crop.copy(), box
+    change[(first - x1) * (y2 - y1) + top - y1] += 1
+    change[(last - x1) * (y2 - y1) + bottom - y1 + 1] -= 1
+    columns = np.cumsum(change[:-1], dtype=np.int8).view(bool).reshape(x2 - x1, y2 - y1)
+    return np.ascontiguousarray(columns.T), (x1, y1, x2, y2)
 
 
 def compress_counts(counts: Sequence[int], size: Size) -> str:
@@ -205,22 +197,40 @@ def expand_counts(text: str | bytes) -> list[int]:
     return numbers.tolist()
 
 
-# --- layers --------------------------------------------------------------------------------------------------
-
-
 def first_fit(
     crops: Sequence[Bool[ndarray, "_ _"]], boxes: Integer[ndarray, "N 4"], size: Size
 ) -> Integer[ndarray, "L H W"]:
     """Paint masks, numbered from 1 in their order, on as few label layers as greedy first fit needs; none is cut."""
-    kind = label_type(len(crops))
-    layers = [np.zeros(size, kind)]
-    for number, (crop, (x1, y1, x2, y2)) in enumerate(zip(crops, boxes.tolist(), strict=True), start=1):
-        for layer in layers:
-            window = layer[y1:y2, x1:x2]
-            if not window[crop].any():
-                window[crop] = number
-                break
+    corners, left = boxes[:, :2].tolist(), []
+    ground = np.zeros(size, label_type(len(crops)))
+    for index, (crop, (x, y)) in enumerate(zip(crops, corners, strict=True)):
+        window = ground[y : y + crop.shape[0], x : x + crop.shape[1]]
+        if window[crop].any():
+            left.append(index)
         else:
-            layers.append(np.zeros(size, kind))
-            layers[-1][y1:y2, x1:x2][crop] = number
-    return np.stack(layers)
+            window[crop] = index + 1
+    if not left:
+        return ground[None]
+    places = first_free([crops[index] for index in left], [corners[index] for index in left], size)
+    layers = np.zeros((max(places) + 2, *size), ground.dtype)
+    layers[0] = ground
+    for index, place in zip(left, places, strict=True):
+        crop, (x, y) = crops[index], corners[index]
+        layers[place + 1, y : y + crop.shape[0], x : x + crop.shape[1]][crop] = index + 1
+    return layers
+
+
+def first_free(crops: Sequence[Bool[ndarray, "_ _"]], corners: Sequence[Sequence[int]], size: Size) -> list[int]:
+    """For each mask, in order, the first layer where no mask before it has one of its pixels."""
+    # Bit b of a pixel of plane p: it is taken on layer 8 * p + b. So one look answers for eight layers.
+    planes, places = [np.zeros(size, np.uint8)], []
+    for crop, (x, y) in zip(crops, corners, strict=True):
+        window, number = (slice(y, y + crop.shape[0]), slice(x, x + crop.shape[1])), 0
+        while (taken := int(np.bitwise_or.reduce((planes[number][window] * crop).ravel()))) == 255:
+            number += 1
+            if number == len(planes):
+                planes.append(np.zeros(size, np.uint8))
+        lowest_free = ~taken & (taken + 1)
+        planes[number][window] |= crop * np.uint8(lowest_free)
+        places.append(8 * number + lowest_free.bit_length() - 1)
+    return places

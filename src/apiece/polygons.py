@@ -1,6 +1,7 @@
-"""Polygons to masks as COCO rasterises them, and masks to polygons along their pixels' edges."""
+"""Polygons to masks as COCO rasterizes them, and masks to polygons along their pixels' edges."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
@@ -10,7 +11,7 @@ from apiece.masks import Box, Size, counts_to_crop, expand_counts
 
 
 def polygons_to_crop(rings: Sequence[Float[ndarray, "_ 2"]], size: Size) -> tuple[Bool[ndarray, "h w"], Box]:
-    """Rasterise the union of closed rings as COCO does. Rings of fewer than three points cover nothing."""
+    """Rasterize the union of closed rings as COCO does. Rings of fewer than three points cover nothing."""
     from pycocotools import mask as coco_mask
 
     flat = [np.asarray(ring, float).reshape(-1).tolist() for ring in rings if len(ring) >= 3]
@@ -23,19 +24,20 @@ def polygons_to_crop(rings: Sequence[Float[ndarray, "_ 2"]], size: Size) -> tupl
 def crop_to_polygons(crop: Bool[ndarray, "h w"], corner: tuple[int, int]) -> list[list[Integer[ndarray, "_ 2"]]]:
     """The outlines of a mask along its pixels' edges: for each part the outer ring, then its holes.
 
-    Points are `x y` in image coordinates, pixel (row, column) covering [column, column + 1] x [row, row + 1]; outer rings run
-    clockwise on the screen, holes the other way. Parts are 4-connected, holes 8-connected. Rasterising the outer rings with COCO's
-    rule and taking the holes away gives the mask back exactly.
+    Points are `x y` in image coordinates, pixel (row, column) covering [column, column + 1] x [row, row + 1]; outer
+    rings run clockwise on the screen, holes the other way. Parts are 4-connected, holes 8-connected. Rasterizing the
+    outer rings with COCO's rule and taking the holes away gives the mask back exactly.
     """
     from scipy.ndimage import label
 
     rings = _trace(crop)
-    components, count = label(crop)
+    labeled: Any = label(crop)
+    components, count = labeled
     parts: list[list[ndarray]] = [[] for _ in range(count)]
     # Outer rings first, so that each part begins with its own.
     for ring in sorted(rings, key=_signed_area, reverse=True):
         x, y = ring[np.lexsort((ring[:, 0], ring[:, 1]))[0]]
-        # The pixel below the topmost corner is ink of an outer ring; of a hole's ring it is the pixel to the left of that.
+        # Below an outer ring's topmost corner lies a pixel of its part; of a hole's ring, the one to the left of that.
         owner = components[y, x] if _signed_area(ring) > 0 else components[y, x - 1]
         parts[owner - 1].append(ring + np.asarray(corner, ring.dtype))
     return parts

@@ -40,7 +40,7 @@ class InstanceTensors(NamedTuple):
         import torch
 
         return cls(
-            torch.tensor(layers.astype(np.int64), device=device),
+            torch.as_tensor(layers.astype(np.int64), device=device),
             torch.tensor(labels, device=device),
             torch.tensor(ignore, device=device),
             torch.tensor(boxes, dtype=torch.float32, device=device),

@@ -24,6 +24,7 @@ def test_the_rim_is_what_erosion_by_a_square_takes_and_the_images_border_is_an_e
 
 def test_the_rim_is_two_percent_of_the_diagonal_wide():
     assert rim_width((300, 400)) == 10
+    assert rim_width((380, 500)) == 13  # 12.56
     assert rim_width((10, 10)) == 1
 
 

@@ -71,6 +71,14 @@ def test_found_objects_in_void_in_groups_and_on_small_objects_are_left_out():
     assert cityscapes([record("a", found, truth)], ["car"])["AP50"] == pytest.approx(1)
 
 
+def test_an_iou_of_just_the_threshold_is_not_enough():
+    stack = np.zeros((1, 10, 100), bool)
+    stack[0, :, :20] = True
+    one = record("a", Instances.from_dense(stack, scores=[0.5]), squares(0))
+    assert one.masks.iou.tolist() == [0.5]
+    assert cityscapes([one], ["car"])["AP50"] == 0
+
+
 def test_distances_limit_what_counts():
     def tall(*columns, **fields):
         stack = np.zeros((len(columns), 100, 100), bool)

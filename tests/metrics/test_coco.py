@@ -10,7 +10,7 @@ from apiece.metrics.coco import AREAS, coco, judge
 from apiece.metrics.precision import accumulate
 from apiece.metrics.table import Table, record
 
-from .coco_oracle import pycocotools_figures, random_set, records
+from .coco_oracle import SIZE, pycocotools_figures, random_set, records
 
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 SMALL_AREAS = {"all": (0.0, 1e10), "s": (0.0, 60.0), "m": (60.0, 100.0), "l": (100.0, 1e10)}
@@ -63,6 +63,25 @@ def test_any_list_of_ious_and_the_area_of_the_box_for_masks():
     ious, areas = [0.1, 0.33, 1.0], list(SMALL_AREAS.values())
     assert_same_curves(truth, results, "segm", ours, limits=(100,), areas=areas, ious=ious, found_area="bbox")
     assert_same_curves(truth, results, "segm", ours, limits=(100,), areas=areas, ious=ious, boxes=False)
+
+
+def test_of_two_true_objects_with_the_same_overlap_the_later_is_taken():
+    """The first found object lies half on each; whichever it takes, the second can only have the second."""
+    truth, results = random_set(np.random.default_rng(0), images=1, classes=1)
+    shape = {
+        "size": list(SIZE),
+        "counts": coco_mask.encode(np.asfortranarray(np.ones(SIZE, np.uint8)))["counts"].decode(),
+    }
+    true = [{"bbox": [0.0, 0.0, 10.0, 10.0], "id": 1}, {"bbox": [10.0, 0.0, 10.0, 10.0], "id": 2}]
+    common = {"image_id": 1, "category_id": 1, "segmentation": shape}
+    truth["annotations"] = [{**common, **one, "iscrowd": 0, "area": 100.0} for one in true]
+    results = [
+        {**common, "bbox": [5.0, 0.0, 10.0, 10.0], "score": 0.9},
+        {**common, "bbox": [10.0, 0.0, 10.0, 10.0], "score": 0.8},
+    ]
+    ours = records(truth, results)
+    assert coco(ours, ["a"], kinds=["bbox"], ious=[0.3])["bbox"]["AR100"] == 0.5
+    assert_same_curves(truth, results, "bbox", ours, limits=(100,), areas=list(AREAS.values()), ious=[0.3])
 
 
 def test_an_ignored_object_of_any_class_is_a_crowd_of_every_class():

@@ -33,6 +33,7 @@ def counted(found, truth, classes=("cat", "dog"), **options):
         (squares(5, labels=[1], scores=[0.9]), squares(0), {"both": 1}),
         (squares(50, scores=[0.9]), squares(0), {"invented": 1, "missed": 1}),
         (squares(), squares(0, 20), {"missed": 2}),
+        (bars((0, 20), scores=[0.9]), bars((0, 9)), {"loose mask": 1}),
         (bars((0, 20), scores=[0.9]), bars((0, 9), (11, 20)), {"merged": 1, "missed": 1}),
         (bars((0, 9), (11, 20), scores=[0.9, 0.8]), bars((0, 20)), {"split": 2}),
         (squares(0, scores=[0.9]), squares(0, ignore=[True]), {}),

@@ -48,6 +48,13 @@ class Scorer:
         self.threshold = threshold
         self.class_agnostic = class_agnostic
         self.coco_options = coco_options or {}
+        kinds = self.coco_options.get("kinds", ("segm", "bbox")) if "coco" in metrics else ()
+        self.wanted: dict[str, Any] = {
+            "masks": set(metrics) != {"coco"} or "segm" in kinds or "found_area" in self.coco_options,
+            "boxes": "bbox" in kinds or "found_area" in self.coco_options,
+            "unions": [UNIONS[name] for name in self.metrics if name in UNIONS],
+            "rim": "boundary" in metrics,
+        }
         self.records: list[Record] = []
 
     def add(self, name: str, found: Instances, truth: Instances) -> None:
@@ -65,11 +72,9 @@ class Scorer:
         if found.scores is not None and np.isnan(found.scores).any():
             place = int(np.isnan(found.scores).argmax())
             raise InputError(f"{name}: the score of found object {place} is not a number.")
-        unions = [UNIONS[metric] for metric in self.metrics if metric in UNIONS]
-        pixels = {"unions": unions, "rim": "boundary" in self.metrics}
-        if pixels["rim"] and not (found.has_masks and truth.has_masks):
+        if "boundary" in self.metrics and not (found.has_masks and truth.has_masks):
             raise InputError(f"{name}: boundary figures need masks, but there are boxes only.")
-        self.records.append(record(name, found, truth, boxes="coco" in self.metrics, **pixels))
+        self.records.append(record(name, found, truth, **self.wanted))
 
     def best_threshold(self, figure: Literal["accuracy", "f1"] = "accuracy", iou: float = 0.5) -> tuple[float, float]:
         """The threshold with the best matching figure over the images so far, and that figure."""

@@ -48,21 +48,29 @@ class Record:
 
 
 def record(
-    name: str, found: Instances, truth: Instances, *, boxes: bool = True, unions: Sequence[str] = (), rim: bool = False
+    name: str,
+    found: Instances,
+    truth: Instances,
+    *,
+    masks: bool = True,
+    boxes: bool = True,
+    unions: Sequence[str] = (),
+    rim: bool = False,
 ) -> Record:
     """Compare one image's found objects with its truth.
 
     Args:
+        masks: compare masks, where both sides have them.
         boxes: compare boxes too (COCO's bbox figures); they always are where either side has no masks.
         unions: count the pixels of all objects together ("foreground") and of each class together ("classes").
         rim: compare the masks' rims too (boundary AP).
     """
-    masked = found.has_masks and truth.has_masks
+    masked = masks and found.has_masks and truth.has_masks
     scores = np.ones(len(found)) if found.scores is None else found.scores
-    masks, counted = None, {}
+    mask_overlap, counted = None, {}
     if masked:
         mine, theirs = row_runs(found), row_runs(truth)
-        masks = run_overlap(mine, theirs, len(found), len(truth))
+        mask_overlap = run_overlap(mine, theirs, len(found), len(truth))
         for name in unions:
             sides = (found.labels, truth.labels) if name == "classes" else (0 * found.labels, 0 * truth.labels)
             counted[name] = union_pixels(mine, theirs, scores, truth.ignore, *sides, truth.size)
@@ -74,7 +82,7 @@ def record(
         truth.labels,
         truth.areas,
         truth.ignore,
-        masks,
+        mask_overlap,
         box_overlap(found.boxes, truth.boxes) if boxes or not masked else None,
         counted,
         overlap(rims(found), rims(truth)) if rim and masked else None,

@@ -4,12 +4,11 @@
                   -> up: doubled, joined with the level of the way down, one block     strides 8, 4, 2
                   -> one convolution a head, its four values a place laid out as 2 x 2 pixels     B n H W each
 
-After Ronneberger et al., MICCAI 2015, with a strided first convolution and full-resolution heads by pixel shuffle (Shi et al.,
-CVPR 2016), so that no layer works at full resolution: that is where a U-Net spends its time on a CPU.
+After Ronneberger et al., MICCAI 2015, with a strided first convolution and full-resolution heads by pixel shuffle (Shi
+et al., CVPR 2016), so that no layer works at full resolution: that is where a U-Net spends its time on a CPU.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -28,12 +27,14 @@ class UNet(nn.Module):
         channels: of the images.
         heads: channels of each output.
         widths: channels at strides 2, 4, 8, ...: one more width is one more level.
-    """
 
-    stride: ClassVar[int] = 16
+    Attributes:
+        stride: of the deepest level; the sides of images are multiples of it.
+    """
 
     def __init__(self, channels: int = 3, heads: Sequence[int] = (1,), widths: Sequence[int] = (32, 64, 96, 128)):
         super().__init__()
+        self.stride = 2 ** len(widths)
         first, *deeper = widths
         self.stem = nn.Sequential(_block(channels, first, stride=2), _block(first, first))
         pairs = list(zip(widths, deeper, strict=False))
@@ -42,7 +43,7 @@ class UNet(nn.Module):
         self.heads = nn.ModuleList(nn.Conv2d(first, 4 * outputs, 3, padding=1) for outputs in heads)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B n H W"]]:
-        """One map for each head at the images' size, whose sides are multiples of 2 ** len(widths)."""
+        """One map for each head, at the images' size."""
         levels = [self.stem(images)]
         for stage in self.down:
             levels.append(stage(levels[-1]))

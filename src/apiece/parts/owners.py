@@ -61,7 +61,7 @@ class Owners(NamedTuple):
         # index_select, not indexing: its backward is several times as fast on a CPU.
         return self.sums(maps.flatten(1).index_select(1, self.pixels).T) / self.sizes[:, None]
 
-    def sums(self, values: Float[Tensor, "P *D"]) -> Float[Tensor, "N *D"]:
+    def sums(self, values: Float[Tensor, " P *D"]) -> Float[Tensor, " N *D"]:
         """Sum over each object's pixels of one value (or row of values) for each of `pixels`."""
         return values.new_zeros(len(self), *values.shape[1:]).index_add(0, self.objects, values)
 

@@ -1,12 +1,12 @@
 """Soft values of one object's window, brought from network to original size."""
 
 from collections.abc import Callable
-from math import ceil, floor
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
+from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from apiece.instances import Instances
@@ -14,26 +14,31 @@ from apiece.masks import Box, Size
 
 
 def paste(values: Float[ndarray, "h w"], box: Box, size: Size, original: Size) -> tuple[Float[ndarray, "a b"], Box]:
-    """Interpolate a window linearly to the original image, only inside its box; beyond the window the values fall to zero.
+    """Interpolate a window linearly to the original image, only inside its box; at its border values go on as they end.
 
     Args:
         values: the window.
         box: where it lies, `x1 y1 x2 y2` in an image of `size`.
-        size, original: height and width of the image now and then; pixel centers correspond as in `align_corners=False`.
+        size, original: height and width of the image now and then; pixels correspond as in `align_corners=False`.
 
     Returns:
         The values at the original size and their box there.
     """
-    scale_y, scale_x = original[0] / size[0], original[1] / size[1]
-    x1, y1 = floor(box[0] * scale_x), floor(box[1] * scale_y)
-    x2, y2 = min(ceil(box[2] * scale_x), original[1]), min(ceil(box[3] * scale_y), original[0])
-    x = ((torch.arange(x1, x2) + 0.5) / scale_x - box[0]) / (box[2] - box[0]) * 2 - 1
-    y = ((torch.arange(y1, y2) + 0.5) / scale_y - box[1]) / (box[3] - box[1]) * 2 - 1
+    y1, y2, y = _places(box[1], box[3], size[0], original[0])
+    x1, x2, x = _places(box[0], box[2], size[1], original[1])
     grid = torch.stack([x.expand(len(y), len(x)), y[:, None].expand(len(y), len(x))], 2)
     window = torch.as_tensor(values, dtype=torch.float32)[None, None]
-    # At the image's own border the window goes on as it ends; elsewhere it was cut with a margin and ends at zero anyway.
+    # Right at the image's own border; elsewhere the window has a margin and ends at zero.
     sampled = grid_sample(window, grid[None].float(), padding_mode="border", align_corners=False)[0, 0]
     return sampled.numpy(), (x1, y1, x2, y2)
+
+
+def _places(low: int, high: int, size: int, original: int) -> tuple[int, int, Float[Tensor, " S"]]:
+    """One side of a window at the original size: where it begins and ends, and its pixels' places in it, -1 to 1."""
+    # In whole numbers: a rounded scale would now and then add a row beyond the window.
+    first, last = low * original // size, -(-high * original // size)
+    centers = (torch.arange(first, last, dtype=torch.float64) + 0.5) * size / original
+    return first, last, (centers - low) / (high - low) * 2 - 1
 
 
 def enlarged(
