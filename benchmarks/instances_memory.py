@@ -1,12 +1,12 @@
 """The memory contract: 10,000 objects in 8192 x 8192 pixels, from label map to scores and saved files.
 
-    python benchmarks/instances_memory.py [--size 8192] [--objects 10000] [--forms map,crops]
+    python benchmarks/instances_memory.py [--size 8192] [--objects 10000] [--forms map,crops,decode]
 
-Prints one JSON object: for each form of the masks (backed by the label map; packed crops), and each step, seconds and
-the most memory above what was held when the image, the label map and the imported modules lay in memory. The steps run
-one after another in a process of its own, and what a step leaves behind counts in all later ones. Memory is the
-process's anonymous memory (RssAnon), read every millisecond, so pages of mapped files do not count. "peak" is over all
-steps; the goal is below 200 MB.
+Prints one JSON object: for each form of the masks (backed by the label map; packed crops; decoded from outputs of
+SpatialEmbedding, made here with noise) and each step, seconds and the most memory above what was held when the image,
+the label map, the outputs and the imported modules lay in memory. The steps run one after another in a process of its
+own, and what a step leaves behind counts in all later ones. Memory is the process's anonymous memory (RssAnon), read
+every millisecond, so pages of mapped files do not count. "peak" is over all steps; the goal is below 200 MB.
 """
 
 import argparse
@@ -93,10 +93,16 @@ def measure(form: str, size: int, objects: int, folder: Path) -> dict[str, Any]:
 
     label_map, image = make(size, objects)
     _use_libraries(folder)
+    method, outputs = _outputs(label_map) if form == "decode" else (None, {})
     meter = Meter()
     scores = np.random.default_rng(1).random(objects)
     truth = meter.step("from_label_map", lambda: Instances.from_label_map(label_map))
     found = truth.replace(scores=scores[: len(truth)])
+    if method is not None:
+        from apiece.methods.method import Frame
+
+        meter.base += label_map.nbytes / 2**20
+        found = meter.step("decode", lambda: method.decode(outputs, [Frame(label_map.shape, label_map.shape)])[0])
     if form == "crops":
         found = meter.step(
             "pack_crops", lambda: Instances.from_crops(list(found.crops()), found.mask_boxes, found.size, scores=scores)
@@ -123,6 +129,40 @@ def measure(form: str, size: int, objects: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def _outputs(label_map: np.ndarray) -> tuple[Any, dict[str, Any]]:
+    """A method, and outputs as its network makes them: noisy embeddings near their centers, graded seeds."""
+    import torch
+
+    from apiece.masks import strips
+    from apiece.methods.method import Frame
+    from apiece.methods.spatial_embedding import SpatialEmbedding
+
+    torch.set_num_threads(1)
+    method = SpatialEmbedding(1, 1, "tiny", coordinate_step=1 / 128, min_size=10)
+    small = np.zeros((64, 64), np.uint16)
+    small[20:40, 20:40] = 1
+    from apiece.instances import Instances
+
+    frame = Frame(small.shape, small.shape)
+    method.decode(method.ideal([Instances.from_label_map(small)], [frame]), [frame])
+    height, width = label_map.shape
+    outputs = {"offsets": torch.zeros(1, 2, height, width), "seeds": torch.zeros(1, 1, height, width)}
+    margin = 8 / 128
+    outputs["sigma"] = torch.full((1, 1, height, width), float(np.log(np.log(2) / margin**2) / 10))
+    boxes = Instances.from_label_map(label_map).mask_boxes
+    middle = np.concatenate([[[0, 0]], (boxes[:, :2] + boxes[:, 2:] - 1) / 2]).astype(np.float32)
+    random = np.random.default_rng(2)
+    for rows in strips(label_map.shape):
+        y, x = np.nonzero(label_map[rows])
+        y += rows.start
+        aim = middle[label_map[y, x]] + random.normal(0, 2, (len(y), 2)).astype(np.float32)
+        far = np.hypot(*(aim - middle[label_map[y, x]]).T)
+        outputs["offsets"][0, 0, y, x] = torch.from_numpy((aim[:, 0] - x) / 128).float()
+        outputs["offsets"][0, 1, y, x] = torch.from_numpy((aim[:, 1] - y) / 128).float()
+        outputs["seeds"][0, 0, y, x] = torch.from_numpy(np.exp(-((far / 8) ** 2) * 0.69)).float()
+    return method, outputs
+
+
 def _use_libraries(folder: Path) -> None:
     """Whatever the steps import lies in memory before it is measured."""
     from apiece.data.coco import write_coco
@@ -145,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=8192, help="side of the image in pixels")
     parser.add_argument("--objects", type=int, default=10_000)
-    parser.add_argument("--forms", default="map,crops", help="where the masks lie: map, crops")
+    parser.add_argument("--forms", default="map,crops,decode", help="where the masks lie: map, crops, decode")
     parser.add_argument("--inner", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inner:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
+from scipy import ndimage
 
 from apiece.instances import Instances, concatenate
 
@@ -72,9 +74,7 @@ def test_run_lengths_areas_and_boxes_equal_pycocotools(stack):
 def test_a_label_maps_positive_values_are_the_objects(label_map):
     found = Instances.from_label_map(label_map)
     values = sorted({value for value in label_map.ravel().tolist() if value > 0})
-    assert (
-        found.dense() == np.stack([label_map == value for value in values] or [label_map > 99])[: len(values)]
-    ).all()
+    assert (found.dense() == (label_map == np.reshape(values, (-1, 1, 1)))).all()
     painted = found.label_map()
     assert painted.dtype == np.uint16
     for number, value in enumerate(values, start=1):
@@ -112,6 +112,51 @@ def test_the_outlines_of_an_object_are_its_mask(stack):
         assert area == mask.sum()
 
 
+@few
+@given(sizes.flatmap(lambda size: arrays(np.int8, size, elements=st.integers(0, 5))))
+def test_objects_apart_come_back_from_every_form_alike(label_map):
+    stack = label_map == np.unique(label_map[label_map > 0])[:, None, None]
+    truth = Instances.from_dense(stack)
+    assert Instances.from_label_map(truth.label_map()).equals(truth)
+    assert truth.layers().shape == (1, *label_map.shape)
+    assert Instances.from_layers(truth.layers()).equals(truth)
+    assert Instances.from_rle(Instances.from_label_map(truth.label_map()).rle(), truth.size).equals(truth)
+
+
+@few
+@given(stacks)
+def test_objects_without_holes_come_back_from_their_outlines(stack):
+    # Holes are 8-connected.
+    solid = np.array([ndimage.binary_fill_holes(mask, np.ones((3, 3))) for mask in stack]).reshape(stack.shape)
+    truth = Instances.from_dense(solid.astype(bool))
+    outlines = [[ring for part in parts for ring in part] for parts in truth.polygons()]
+    assert Instances.from_polygons(outlines, truth.size).equals(truth)
+
+
+@few
+@given(stacks, sizes)
+def test_a_resized_object_is_where_pixels_centers_lie_on_it(stack, size):
+    truth = Instances.from_dense(stack, columns={"id": np.arange(len(stack))})
+    places = [
+        [int((i + Fraction(1, 2)) * old / new) for i in range(new)] for new, old in zip(size, truth.size, strict=True)
+    ]
+    wanted = stack[:, places[0]][:, :, places[1]]
+    if size == truth.size:
+        assert truth.resized(size) is truth
+    else:
+        seen = wanted.any((1, 2))
+        resized = truth.resized(size)
+        assert resized.size == size
+        assert (resized.dense() == wanted[seen]).all()
+        assert resized.columns["id"].tolist() == np.flatnonzero(seen).tolist()
+
+
+def test_a_resized_image_forgets_the_boxes_its_source_gave():
+    truth = Instances.from_dense(np.ones((1, 2, 2), bool), boxes=[[0, 0, 9, 9]], areas=[99], scores=[0.5])
+    twice = truth.resized((4, 6))
+    assert twice.boxes.tolist() == [[0, 0, 6, 4]] and twice.areas.tolist() == [24] and twice.scores.tolist() == [0.5]
+
+
 def test_polygons_with_a_hole_and_several_rings_are_one_object():
     outlines = [[[(0, 0), (3, 0), (3, 3), (0, 3)], [(5, 5), (8, 5), (8, 8), (5, 8)]]]
     found = Instances.from_polygons(outlines, (9, 9), [2])
@@ -139,6 +184,7 @@ def test_one_pixel_no_pixels_and_no_objects_work_everywhere():
         assert Instances.from_rle(found.rle(), found.size).equals(found)
         assert concatenate([found, found]).size == found.size
         assert found.with_layers(found.layers()).size == found.size
+        assert found.resized((3, 2)).size == (3, 2)
     assert Instances.empty((3, 4), scored=True).scores.shape == (0,)
     assert Instances.empty((3, 4)).scores is None
 
@@ -185,11 +231,31 @@ def test_the_sources_own_boxes_and_areas_are_kept_and_can_be_removed():
     assert not found.equals(some())
 
 
+def test_one_other_pixel_or_entry_makes_objects_unequal():
+    stack = some().dense()
+    stack[2, 3, 3] ^= True
+    others = [
+        some()[:3],
+        some().replace(labels=np.zeros(4)),
+        some().replace(scores=None),
+        some().replace(columns={"id": np.arange(4)}),
+        some().replace(columns={"order": np.arange(4) + 100}),
+        Instances.from_boxes(np.zeros((4, 4)), (8, 9), scores=np.ones(4)),
+        Instances.from_dense(
+            stack, **{name: getattr(some(), name) for name in ("labels", "scores", "ignore", "columns")}
+        ),
+    ]
+    assert some().equals(some())
+    assert not any(some().equals(other) or other.equals(some()) for other in others)
+
+
 def test_a_field_of_another_length_is_refused():
     with pytest.raises(ValueError, match="4 labels, but 3 scores"):
         some().replace(scores=np.zeros(3))
     with pytest.raises(ValueError, match="4 labels, but 2 order"):
         some().replace(columns={"order": [1, 2]})
+    with pytest.raises(ValueError, match="3 labels, but 4 masks"):
+        Instances((8, 9), [0, 0, 0], store=some().store)
 
 
 def test_boxes_alone_have_no_masks_and_say_so():
@@ -204,15 +270,15 @@ def test_boxes_alone_have_no_masks_and_say_so():
 
 
 def test_concatenation_keeps_masks_fields_and_order():
-    first, second = (
-        some(3),
-        Instances.from_label_map(np.full((8, 9), 7, np.uint16), [2], scores=[0.3], columns={"id": [5]}),
-    )
+    first, label_map = some(3), np.full((8, 9), 7, np.uint16)
+    second = Instances.from_label_map(label_map, [2], scores=[0.3], columns={"id": [5]})
     both = concatenate([first, second, first[:0]])
     assert (both.dense() == np.concatenate([first.dense(), second.dense()])).all()
     assert both.labels.tolist() == [0, 1, 2, 2]
     assert both.scores.tolist() == [*first.scores.tolist(), 0.3]
     assert both.columns["id"].tolist() == [100, 101, 102, 5]
+    layered = concatenate([second, second])
+    assert (layered.dense() == np.ones((2, 8, 9))).all() and layered.boxes.tolist() == [[0, 0, 9, 8]] * 2
 
 
 def test_only_objects_of_one_image_and_with_the_same_fields_can_be_concatenated():

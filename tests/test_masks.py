@@ -101,9 +101,8 @@ def test_values_areas_and_boxes_of_a_label_map_are_those_of_its_masks(label_map)
     assert values.tolist() == sorted({value for value in label_map.ravel().tolist() if value > 0})
     stack = [label_map == value for value in values]
     assert masks.label_areas(label_map, values).tolist() == [mask.sum() for mask in stack]
-    assert [tuple(box) for box in masks.label_boxes(label_map, values).tolist()] == [
-        masks.bounding_box(m) for m in stack
-    ]
+    boxes = [tuple(box) for box in masks.label_boxes(label_map, values).tolist()]
+    assert boxes == [masks.bounding_box(mask) for mask in stack]
 
 
 def test_huge_values_cost_no_tables():
@@ -113,12 +112,8 @@ def test_huge_values_cost_no_tables():
     assert values.tolist() == [7, 90_000_000, 4_000_000_000]
     assert masks.label_areas(label_map, values).tolist() == [100, 1, 10]
     assert masks.label_boxes(label_map, values).tolist() == [[0, 20, 50, 22], [49, 59, 50, 60], [4, 3, 9, 5]]
-    assert masks.renumber(label_map, values[::-1], np.array([5, 6, 9]))[[3, 20, 59, 0], [4, 0, 49, 0]].tolist() == [
-        5,
-        9,
-        6,
-        0,
-    ]
+    renumbered = masks.renumber(label_map, values[::-1], np.array([5, 6, 9]))
+    assert renumbered[[3, 20, 59, 0], [4, 0, 49, 0]].tolist() == [5, 9, 6, 0]
 
 
 def test_a_value_that_is_not_there_has_no_area_and_an_empty_box():
@@ -127,16 +122,34 @@ def test_a_value_that_is_not_there_has_no_area_and_an_empty_box():
     assert masks.label_boxes(label_map, np.array([2, 1])).tolist() == [[0, 0, 0, 0], [0, 0, 1, 1]]
 
 
-@few
-@given(st.lists(arrays(bool, (6, 7)), max_size=6))
-def test_first_fit_paints_every_mask_whole_on_as_few_layers_as_its_rule_needs(stack):
+def packed_first_fit(stack):
     tight = [masks.tighten(mask, (0, 0)) for mask in stack]
     boxes = np.array([box for _, box in tight], np.int64).reshape(-1, 4)
-    layers = masks.first_fit([crop for crop, _ in tight], boxes, (6, 7))
-    for number, mask in enumerate(stack, start=1):
-        assert ((layers == number).any(0) == mask).all()
+    return masks.first_fit([crop for crop, _ in tight], boxes, (6, 7))
+
+
+def layers_of_first_fit(stack):
     taken = [np.zeros((6, 7), bool)]
     for mask in stack:
         free = next((layer for layer in taken if not (layer & mask).any()), None)
         taken.append(mask.copy()) if free is None else np.logical_or(free, mask, out=free)
-    assert len(layers) == len(taken)
+    return np.stack(taken)
+
+
+@few
+@given(st.lists(arrays(bool, (6, 7)), max_size=6))
+def test_first_fit_paints_every_mask_whole_on_as_few_layers_as_its_rule_needs(stack):
+    layers = packed_first_fit(stack)
+    for number, mask in enumerate(stack, start=1):
+        assert ((layers == number).any(0) == mask).all()
+    assert ((layers > 0) == layers_of_first_fit(stack)).all()
+
+
+@pytest.mark.parametrize("density", [0.02, 0.1, 0.4])
+def test_first_fit_keeps_its_rule_however_deep_objects_lie(density):
+    stack = list(np.random.default_rng(3).random((80, 6, 7)) < density)
+    wanted = layers_of_first_fit(stack)
+    assert len(wanted) > 9 or density == 0.02
+    layers = packed_first_fit(stack)
+    assert layers.shape == wanted.shape and ((layers > 0) == wanted).all()
+    assert all(((layers == number).any(0) == mask).all() for number, mask in enumerate(stack, start=1))

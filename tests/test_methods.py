@@ -9,8 +9,9 @@ import torch
 
 from apiece import methods
 from apiece.instances import Instances
-from apiece.methods.method import Frame, Method, Statistics
+from apiece.methods.method import Frame, Method
 from apiece.parts.normalization import Normalization
+from apiece.statistics import Statistics
 
 SIZE = (32, 48)
 

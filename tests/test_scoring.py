@@ -139,3 +139,14 @@ def test_all_metrics_intervals_and_the_difference_to_other_findings_come_from_on
     assert report.rows[0].keys() >= {"name", "accuracy", "SBD"}
     titles = [block.splitlines()[0] for block in report.table().split("\n\n")]
     assert len(titles) == len(METRICS) + 2
+
+
+def test_cocos_own_example_from_its_files(shared_data):
+    folder = shared_data / "golden" / "coco_fake100"
+    wanted = json.loads((folder / "expected.json").read_text())
+    for kind in ("segm", "bbox"):
+        found = folder / f"instances_val2014_fake{kind}100_results.json"
+        figures = score(found, folder / "instances_val2014_100.json", ["coco"])["coco"][kind]
+        names = [name for name in figures if name not in ("classes", "left_out")]
+        assert [figures[name] for name in names] == pytest.approx(wanted[kind]["stats"], abs=1e-9)
+        assert figures["classes"]["person"]["AP"] == pytest.approx(wanted[kind]["per_category_AP"]["person"], abs=1e-9)

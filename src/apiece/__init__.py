@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from apiece.instances import Instances as Instances
     from apiece.instances import concatenate as concatenate
     from apiece.methods.method import Method as Method
-    from apiece.parts.normalization import Normalization as Normalization
     from apiece.methods.method import Recipe as Recipe
     from apiece.methods.method import Stage as Stage
     from apiece.methods.spatial_embedding import SpatialEmbedding as SpatialEmbedding
     from apiece.metrics.report import Report as Report
     from apiece.outputs import predict_files as predict_files
+    from apiece.parts.normalization import Normalization as Normalization
     from apiece.prediction import predict as predict
     from apiece.scoring import score as score
     from apiece.training import train as train

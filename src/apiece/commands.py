@@ -6,11 +6,23 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apiece import methods
 from apiece.errors import CallError
-from apiece.options import add_data_options, add_device_option, add_json_option, commas, make_parser, opened
+from apiece.options import (
+    add_data_options,
+    add_device_option,
+    add_json_option,
+    add_metrics_option,
+    commas,
+    device,
+    make_parser,
+    opened,
+    parsed,
+    training_arguments,
+)
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
+    from jsonargparse import ArgumentParser, Namespace
 
     from apiece.data.dataset import Dataset
     from apiece.methods.method import Method
@@ -18,11 +30,33 @@ if TYPE_CHECKING:
 
 
 def _train(words: list[str]) -> int:
-    from jsonargparse import Namespace
-
-    from apiece import methods
-    from apiece.methods.method import Method, Stage
     from apiece.run import MODEL
+    from apiece.training import train
+
+    parser, rest = _train_parser()
+    options = parsed(parser, words)
+    if options.method is None and options.start_from is None:
+        raise CallError(f"which method? give --method {'|'.join(methods.PLACES)}, or --from a model.")
+    given = training_arguments(options, rest)
+    data = opened(options.data, options, options.split)
+    model = _method(options, data)
+    out = Path(options.out or _new_folder(Path("runs"), f"{data.path.resolve().name}_{type(model).__name__}"))
+    validation = opened(options.validation, options) if isinstance(options.validation, str) else options.validation
+    trained = train(
+        model,
+        data,
+        validation=validation,
+        out=out,
+        start_from=options.start_from,
+        **given,
+    )
+    print(json.dumps({"model": str(out / MODEL), **trained.card.metrics.get("validation", {})}))
+    return 0
+
+
+def _train_parser() -> tuple["ArgumentParser", list[str]]:
+    """The options of training, and which of them are handed on to it as they are."""
+    from apiece.methods.method import Method, Stage
     from apiece.training import train
 
     for name in methods.PLACES:
@@ -55,38 +89,15 @@ def _train(words: list[str]) -> int:
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder of model, log and state; by default a new one in runs/"
     )
-    options = parser.parse_args(words)
-    data = opened(options.data, options, options.split)
-    model = _method(options, data)
-    name = f"{data.path.resolve().name}_{type(model).__name__}"
-    out = Path(options.out) if options.out else _new_folder(Path("runs"), name)
-    rest = {name: getattr(options, name) for name in signature(train).parameters if name not in by_hand}
-    if options.stages is not None:
-        rest["stages"] = tuple(
-            Stage(**stage.as_dict()) if isinstance(stage, Namespace) else stage for stage in options.stages
-        )
-    validation = opened(options.validation, options) if isinstance(options.validation, str) else options.validation
-    trained = train(
-        model,
-        data,
-        validation=validation,
-        out=out,
-        start_from=options.start_from,
-        augmentation=options.augmentation,
-        **rest,
-    )
-    print(json.dumps({"model": str(out / MODEL), **trained.card.metrics.get("validation", {})}))
-    return 0
+    return parser, [name for name in signature(train).parameters if name not in by_hand]
 
 
 def _method(options: "Namespace", data: "Dataset") -> "Method":
     """The method that was asked for, now that the data's classes and channels are known."""
-    from apiece import checkpoint, methods
+    from apiece import checkpoint
     from apiece.parts.normalization import Normalization
 
     if options.method is None:
-        if options.start_from is None:
-            raise CallError(f"which method? give --method {'|'.join(methods.PLACES)}, or --from a model.")
         source = checkpoint.load(options.start_from)
         return type(source)(**{**source.arguments, "num_classes": len(data.classes)})
     chosen = dict(options.method.init_args.as_dict())
@@ -105,29 +116,25 @@ def _new_folder(parent: Path, name: str) -> Path:
 
 def _evaluate(words: list[str]) -> int:
     from apiece import checkpoint
-    from apiece.devices import best_device
     from apiece.evaluation import evaluate
     from apiece.pages import write_evaluation_page
-    from apiece.scoring import METRICS
 
     parser = make_parser("evaluate")
     parser.add_argument("model", type=str, help="a model file")
     parser.add_argument("data", type=str, help="images with their objects")
-    parser.add_argument(
-        "--metrics", type=commas, default=("matching", "coco"), help=f"comma list of {', '.join(METRICS)}"
-    )
+    add_metrics_option(parser)
     add_data_options(parser)
     parser.add_argument("--page", type=str | None, default=None, help="an HTML page of figures and worst images")
     add_device_option(parser)
     parser.add_function_arguments(evaluate, skip={"model", "data", "metrics"}, as_group=False)
     add_json_option(parser)
-    options = parser.parse_args(words)
+    options = parsed(parser, words)
     data = opened(options.data, options, options.split)
-    model = checkpoint.load(options.model, options.device or best_device())
+    model = checkpoint.load(options.model, device(options.device))
     report = evaluate(
         model,
         data,
-        metrics=options.metrics,
+        metrics=commas(options.metrics),
         threshold=options.threshold,
         oracle=options.oracle,
         quiet=options.quiet,
@@ -138,21 +145,23 @@ def _evaluate(words: list[str]) -> int:
 
 
 def _score(words: list[str]) -> int:
-    from apiece.scoring import METRICS, score
+    from apiece.scoring import score
 
     parser = make_parser("score")
     parser.add_argument("found", type=str, help="found objects: label images, COCO results, a prediction folder")
     parser.add_argument("truth", type=str, help="the true objects, in any format apiece reads")
+    add_metrics_option(parser)
+    by_hand: set[str | int] = {"found", "truth", "metrics", "classes", "coco_options", "against"}
+    parser.add_function_arguments(score, skip=by_hand, as_group=False)
     parser.add_argument(
-        "--metrics", type=commas, default=("matching", "coco"), help=f"comma list of {', '.join(METRICS)}"
+        "--against", type=str | None, default=None, help="other findings, whose main figures are taken from these"
     )
-    parser.add_function_arguments(score, skip={"found", "truth", "metrics", "classes", "coco_options"}, as_group=False)
     add_json_option(parser)
-    options = parser.parse_args(words)
-    rest = {
-        name: value for name, value in options.as_dict().items() if name not in ("found", "truth", "metrics", "json")
-    }
-    return _reported(score(Path(options.found), Path(options.truth), options.metrics, **rest), options.json)
+    options = parsed(parser, words)
+    rest = {name: value for name, value in options.as_dict().items() if name not in (*by_hand, "json")}
+    rest["against"] = options.against
+    report = score(Path(options.found), Path(options.truth), commas(options.metrics), **rest)
+    return _reported(report, options.json)
 
 
 def _reported(report: "Report", target: str | None) -> int:
@@ -167,20 +176,19 @@ def _reported(report: "Report", target: str | None) -> int:
 
 def _predict(words: list[str]) -> int:
     from apiece import checkpoint
-    from apiece.devices import best_device
     from apiece.outputs import KINDS, predict_files
 
     parser = make_parser("predict")
     parser.add_argument("model", type=str, help="a model file")
     parser.add_argument("images", nargs="+", type=str, help="image files, folders, globs")
-    parser.add_argument("--save", type=commas, default=("labels", "overlay"), help=f"comma list of {', '.join(KINDS)}")
+    parser.add_argument("--save", type=str, default="labels,overlay", help=f"comma list of {', '.join(KINDS)}")
     parser.add_argument("--out", type=str, default="found", help="the folder to write to")
     add_device_option(parser)
     parser.add_function_arguments(predict_files, skip={"model", "images", "out", "save"}, as_group=False)
-    options = parser.parse_args(words)
-    model = checkpoint.load(options.model, options.device or best_device())
+    options = parsed(parser, words)
+    model = checkpoint.load(options.model, device(options.device))
     rest = {name: getattr(options, name) for name in ("threshold", "overwrite", "skip_bad", "quiet")}
-    counts = predict_files(model, options.images, Path(options.out), options.save, **rest)
+    counts = predict_files(model, options.images, Path(options.out), commas(options.save), **rest)
     print(json.dumps({**counts, "out": options.out}))
     return 0
 
@@ -192,7 +200,7 @@ def _import(words: list[str]) -> int:
     parser = make_parser("import")
     parser.add_argument("file", type=str, help="the published checkpoint")
     parser.add_argument("--out", type=str | None, default=None, help="the model file; by default beside the checkpoint")
-    options = parser.parse_args(words)
+    options = parsed(parser, words)
     model = import_checkpoint(options.file)
     out = Path(options.out or Path(options.file).with_suffix(".apiece.safetensors"))
     checkpoint.save(model, out)
@@ -201,9 +209,7 @@ def _import(words: list[str]) -> int:
 
 
 def _methods(words: list[str]) -> int:
-    from apiece import methods
-
-    make_parser("methods").parse_args(words)
+    parsed(make_parser("methods"), words)
     for name in methods.PLACES:
         print(f"{name:<18}{methods.SUMMARIES[name]}")
     return 0
@@ -214,7 +220,7 @@ def _demo(words: list[str]) -> int:
 
     parser = make_parser("demo")
     parser.add_function_arguments(demo, as_group=False)
-    options = parser.parse_args(words)
+    options = parsed(parser, words)
     print(demo(**options.as_dict()))
     return 0
 

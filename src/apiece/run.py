@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -19,12 +20,13 @@ from apiece.data.dataset import Dataset
 from apiece.data.loading import Batch, Batches
 from apiece.errors import CallError, Interrupted, TrainingError
 from apiece.evaluation import CHOSEN_BY, judged
-from apiece.inspection import statistics
+from apiece.instances import Instances
 from apiece.interruption import Interruption
 from apiece.methods.method import Card, Method, Recipe, Stage
 from apiece.progress import Progress, say
 from apiece.resumption import State
 from apiece.schedule import make_optimizer, set_rate, stage_at
+from apiece.statistics import Statistics
 
 MODEL, STATE = "model.safetensors", "state.safetensors"
 """Files of a training's folder."""
@@ -64,7 +66,7 @@ class Run:
             new = f"; these weights are new: {', '.join(fresh)}" if fresh else ""
             say(f"started from {type(source).__name__}{new}")
         elif not resume:
-            self.model.adapt(statistics(self.data))
+            self.model.adapt(Statistics.of(_spread(self.data)))
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.module, self.optimizer = self.fabric.setup(self.model, make_optimizer(self.model, self.recipe))
         self.module.mark_forward_method("loss")
@@ -234,3 +236,8 @@ def _not_finite(step: int, losses: dict[str, torch.Tensor], names: list[str]) ->
         f"the loss is not finite at step {step} ({terms}) with images {', '.join(names)}: "
         "look at these, or train with a lower lr or --clip 1."
     )
+
+
+def _spread(data: Dataset, images: int = 200) -> list[Instances]:
+    """The truth of a sample of the data, evenly spread."""
+    return [data.truth(int(index)) for index in np.unique(np.linspace(0, len(data) - 1, images).astype(int))]

@@ -41,8 +41,9 @@ class CropStore:
         packed = [store if isinstance(store, CropStore) else store.packed() for store in stores]
         starts = np.cumsum([0, *(len(store.bits) for store in packed)])
         offsets = [store.offsets[:-1] + start for store, start in zip(packed, starts[:-1], strict=True)]
-        boxes, bits = ([getattr(store, name) for store in packed] for name in ("boxes", "bits"))
-        return cls(packed[0].size, np.concatenate(boxes), np.concatenate(bits), np.concatenate([*offsets, starts[-1:]]))
+        boxes = np.concatenate([store.boxes for store in packed])
+        bits = np.concatenate([store.bits for store in packed])
+        return cls(packed[0].size, boxes, bits, np.concatenate([*offsets, starts[-1:]]))
 
     def __len__(self) -> int:
         return len(self.boxes)

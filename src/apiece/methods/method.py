@@ -15,6 +15,7 @@ from apiece.errors import CallError
 from apiece.instances import Instances
 from apiece.masks import Size
 from apiece.parts.normalization import Normalization, Preparation
+from apiece.statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ class Stage:
     """
 
     share: float = 1.0
-    crop: int = 256
+    crop: int = 128
     batch_size: int = 8
-    lr: float = 1e-3
+    lr: float = 2e-3
     freeze_batch_norm: bool = False
 
 
@@ -65,7 +66,7 @@ class Recipe:
     """
 
     stages: tuple[Stage, ...] = (Stage(),)
-    steps: int = 10_000
+    steps: int = 20_000
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     weight_decay: float = 1e-4
     momentum: float = 0.9
@@ -74,21 +75,6 @@ class Recipe:
     clip: float | None = None
     average: float = 0.0
     augmentation: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What a sample of the training data says of its objects, ignored ones left out.
-
-    Attributes:
-        areas: pixels of each object.
-        sides: height and width of each object's box.
-        counts: objects of each image.
-    """
-
-    areas: Integer[ndarray, " N"]
-    sides: Integer[ndarray, "N 2"]
-    counts: Integer[ndarray, " I"]
 
 
 class Relation(NamedTuple):

@@ -21,7 +21,7 @@ from torch import Tensor
 from apiece import draw
 from apiece.instances import Instances
 from apiece.masks import Size
-from apiece.methods.method import Frame, Method, Recipe, Relation, Stage, Statistics
+from apiece.methods.method import Frame, Method, Recipe, Relation, Stage
 from apiece.networks.erfnet import ERFNet
 from apiece.networks.unet import UNet
 from apiece.parts.batching import by_size, valid
@@ -34,15 +34,13 @@ from apiece.parts.normalization import Normalization
 from apiece.parts.owners import Owners
 from apiece.parts.paste import enlarged
 from apiece.parts.pictures import pointing
+from apiece.statistics import Statistics
 
 SIGMA_SCALE = 10.0
 """k = exp(10 sigma): the paper writes exp(sigma), the authors' code has the ten, and its weights need it."""
 
 PAPER = Recipe(
-    stages=(
-        Stage(share=0.8, crop=500, batch_size=12, lr=5e-4),
-        Stage(share=0.2, crop=1024, batch_size=2, lr=5e-5, freeze_batch_norm=True),
-    ),
+    stages=(Stage(0.8, crop=500, batch_size=12, lr=5e-4), Stage(0.2, 1024, 2, 5e-5, freeze_batch_norm=True)),
     steps=62_500,
     optimizer="adam",
     weight_decay=1e-4,
@@ -52,14 +50,8 @@ PAPER = Recipe(
 """Section 4.1: 200 epochs of 500 x 500 crops around an object, then 50 of 1024 x 1024 at a tenth of the rate with
 batch-norm statistics frozen. An epoch is taken as 3000 crops, as in the authors' code."""
 
-LIGHT = Recipe(
-    stages=(Stage(crop=128, batch_size=8, lr=2e-3),),
-    steps=20_000,
-    schedule="one_cycle",
-    average=0.998,
-    augmentation={"rotation": 180.0, "scale": (0.7, 1.4)},
-)
-"""For small objects: small crops, many steps, averaged weights."""
+LIGHT = Recipe(average=0.998, augmentation={"rotation": 180.0, "scale": (0.7, 1.4)})
+"""For small objects and machines: small crops, many steps, averaged weights."""
 
 
 class SpatialEmbedding(Method):
@@ -178,12 +170,10 @@ class SpatialEmbedding(Method):
         """k of the fixed margin: phi falls to a half at its distance (equation 6)."""
         return log(2) / (self.margin * self.step) ** 2
 
-    def coordinates(self, size: Size, device: torch.device) -> Float[Tensor, "2 H W"]:
+    def coordinates(self, size: Size, device: torch.device | str = "cpu") -> Float[Tensor, "2 H W"]:
         """x and y of each pixel in coordinate units."""
         x, y = pixel_axes(size, None if self.legacy_coordinates else self.step, device)
         return torch.stack([x.expand(size), y[:, None].expand(size)])
-
-    # --- network ---
 
     def forward(self, images: Float[Tensor, "B C H W"], sizes: Integer[Tensor, "B 2"]) -> dict[str, Tensor]:
         """Offsets B 2 H W in coordinate units, raw sigma B n H W and seeds B classes H W (0..1; 0 in the padding).
@@ -196,8 +186,6 @@ class SpatialEmbedding(Method):
             "sigma": first[:, 2:],
             "seeds": seeds.sigmoid() * valid(sizes, images),
         }
-
-    # --- loss ---
 
     def loss(self, images: Float[Tensor, "B C H W"], targets: list[Instances]) -> dict[str, Tensor]:
         """The terms "instance" (1, 3, or 5, 8, 9 in a Lovász hinge), "smoothness" (12), "seed" (10): means over images;
@@ -276,23 +264,20 @@ class SpatialEmbedding(Method):
         on_objects = (seeds.flatten().index_select(0, places) - phi).square().sum()
         return ((seeds.flatten().square() * background).sum() + self.foreground_weight * on_objects) / count
 
-    # --- decoding ---
-
     def decode(self, outputs: dict[str, Tensor], frames: list[Frame]) -> list[Instances]:
         """Objects grouped class by class at network size; scores are mean seeds.
 
         Where the image was resized, each object's phi is interpolated inside its box and cut at one half at full size.
         """
         arrays = {name: map_.detach().float().cpu().numpy() for name, map_ in outputs.items()}
-        found = []
-        for index, frame in enumerate(frames):
-            height, width = frame.size
-            maps = {name: array[index, :, :height, :width] for name, array in arrays.items() if name != "centers"}
-            centers = arrays["centers"][index] if "centers" in arrays else None
-            found.append(self._objects(maps, centers, frame))
-        return found
+        return [
+            self._objects({name: array[index] for name, array in arrays.items()}, frame)
+            for index, frame in enumerate(frames)
+        ]
 
-    def _objects(self, maps: dict[str, ndarray], centers: Float[ndarray, "K 5"] | None, frame: Frame) -> Instances:
+    def _objects(self, maps: dict[str, ndarray], frame: Frame) -> Instances:
+        centers = maps.pop("centers", None)
+        maps = {name: map_[:, : frame.size[0], : frame.size[1]] for name, map_ in maps.items()}
         groups = [self._groups(maps, number, centers) for number in range(self.num_classes)]
         found = by_class(groups, frame.size)
         if frame.size != frame.original:
@@ -332,7 +317,7 @@ class SpatialEmbedding(Method):
         """The found objects at the original size, by each one's phi."""
         centers = np.concatenate([group.centers for group in groups])
         precisions = np.concatenate([group.precisions for group in groups])
-        embeddings = maps["offsets"] + self.coordinates(frame.size, torch.device("cpu")).numpy()
+        embeddings = maps["offsets"] + self.coordinates(frame.size).numpy()
 
         def phi(index: int, window: tuple[slice, slice]) -> Float[ndarray, "h w"]:
             distance = (embeddings[:, *window] - centers[index][:, None, None]) ** 2
@@ -354,11 +339,11 @@ class SpatialEmbedding(Method):
         }
         for index, (target, frame) in enumerate(zip(targets, frames, strict=True)):
             truth = Owners.of(target.resized(frame.size), torch.device("cpu"))
-            coordinates = self.coordinates(frame.size, torch.device("cpu"))
+            coordinates = self.coordinates(frame.size)
             centers = truth.means(coordinates)
             row, column = truth.pixels // frame.size[1], truth.pixels % frame.size[1]
             if self.center == "learnable":
-                centers = _nearest_pixels(coordinates.flatten(1)[:, truth.pixels], truth, centers)
+                centers = truth.nearest(coordinates, centers)
             offsets = centers[truth.objects].T - coordinates.flatten(1)[:, truth.pixels]
             outputs["offsets"][index, :, row, column] = offsets.clamp(-self.offset_range, self.offset_range)
             outputs["seeds"][index, truth.labels[truth.objects], row, column] = 1
@@ -379,13 +364,12 @@ class SpatialEmbedding(Method):
         for index, truth in enumerate(truths):
             height, width = truth.owner.shape
             offsets, sigma = (outputs[name][index, :, :height, :width] for name in ("offsets", "sigma"))
-            coordinates = self.coordinates((height, width), offsets.device)
-            place = truth.means(coordinates if self.center == "centroid" else coordinates + offsets)
+            place = truth.means(
+                self.coordinates((height, width), offsets.device) + offsets * (self.center == "learnable")
+            )
             precision = self._precision(sigma, truth)[0].expand(-1, 2)
             rows.append(torch.cat([place, precision, truth.labels[:, None].float()], 1))
         return {**outputs, "centers": padded_rows(rows)}
-
-    # --- looking inside ---
 
     def inside(self, outputs: dict[str, Tensor], frames: list[Frame]) -> list[dict[str, UInt8[ndarray, "_ _ 3"]]]:
         """The paper's figures 1 and 2: offsets (color is angle, brightness length), where they lead, margins, seeds."""
@@ -420,11 +404,3 @@ class SpatialEmbedding(Method):
 def _sigma_of(margin: float) -> float:
     """The raw sigma of a margin in coordinate units (equation 6)."""
     return log(log(2) / margin**2) / SIGMA_SCALE
-
-
-def _nearest_pixels(places: Float[Tensor, "2 P"], truth: Owners, centers: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
-    """Of each object's own pixels the one nearest to its center."""
-    distance = (places - centers[truth.objects].T).square().sum(0)
-    order = distance.argsort(stable=True)
-    begins = truth.sizes.cumsum(0) - truth.sizes
-    return places[:, order[truth.objects[order].argsort(stable=True)][begins]].T

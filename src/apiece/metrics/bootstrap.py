@@ -10,7 +10,7 @@ from numpy import ndarray
 Resampler = Callable[[Real[ndarray, " I"]], dict[str, float | None]]
 """From how often each image counts to figures by name; None where one does not exist."""
 
-RESAMPLES = 1000
+RESAMPLES = 500
 
 
 def intervals(

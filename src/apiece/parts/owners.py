@@ -65,6 +65,14 @@ class Owners(NamedTuple):
         """Sum over each object's pixels of one value (or row of values) for each of `pixels`."""
         return values.new_zeros(len(self), *values.shape[1:]).index_add(0, self.objects, values)
 
+    def nearest(self, places: Float[Tensor, "D H W"], aims: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+        """Of each object's own pixels the place that is nearest to its aim; of equal ones the first."""
+        own = places.flatten(1).index_select(1, self.pixels)
+        distance = (own - aims.index_select(0, self.objects).T).square().sum(0)
+        order = distance.argsort(stable=True)
+        by_object = order[self.objects[order].argsort(stable=True)]
+        return own[:, by_object[self.sizes.cumsum(0) - self.sizes]].T
+
 
 def _planes(void: Instances, covered: Bool[ndarray, "H W"]) -> tuple[Bool[ndarray, "I H W"], list[int]]:
     labels = np.unique(void.labels).tolist()
