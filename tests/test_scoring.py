@@ -141,6 +141,12 @@ def test_all_metrics_intervals_and_the_difference_to_other_findings_come_from_on
     assert len(titles) == len(METRICS) + 2
 
 
+def test_masks_are_not_compared_with_boxes():
+    boxes = Instances.from_boxes([[0, 0, 10, 10]], (10, 100), scores=[0.9])
+    with pytest.raises(CallError, match="boxes only"):
+        score([squares(0, scores=[0.9])], [squares(0)], against=[boxes])
+
+
 def test_cocos_own_example_from_its_files(shared_data):
     folder = shared_data / "golden" / "coco_fake100"
     wanted = json.loads((folder / "expected.json").read_text())

@@ -161,7 +161,7 @@ def test_training_lowers_the_loss_and_finds_discs(tmp_path):
         "batch_size": 4,
         "crop": 48,
     }
-    model = train(tiny(widths=(8, 16)), data, steps=150, lr=5e-3, evaluations=1, out=tmp_path, **options)
+    model = train(tiny(), data, steps=150, lr=5e-3, evaluations=1, out=tmp_path, **options)
     figures = model.card.metrics["validation"]
     assert figures["accuracy@0.50"] > 0.5
     assert 0 < model.card.threshold < 1

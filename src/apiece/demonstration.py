@@ -88,8 +88,8 @@ def _report(model: SpatialEmbedding, data: Dataset) -> Report:
 def _page(model: SpatialEmbedding, sets: dict[str, Dataset], reports: dict[str, Report], log: Path) -> Page:
     page = Page("apiece: crossing sticks")
     page.text(
-        "Each image shows two to four sticks that lie across each other, as parts in a bin do. Their boxes overlap, so a "
-        "method that finds boxes first throws some away. Spatial embeddings let every pixel point at its own stick's "
+        "Each image shows two to four sticks that lie across each other, as parts in a bin do. Their boxes overlap, so "
+        "a method that finds boxes first throws some away. Spatial embeddings let every pixel point at its own stick's "
         "center.",
         "The truth is the visible part of each stick: one that lies under another is one object in two pieces. The "
         "model saw none of these images while it was trained.",

@@ -39,14 +39,9 @@ from apiece.statistics import Statistics
 SIGMA_SCALE = 10.0
 """k = exp(10 sigma): the paper writes exp(sigma), the authors' code has the ten, and its weights need it."""
 
-PAPER = Recipe(
-    stages=(Stage(0.8, crop=500, batch_size=12, lr=5e-4), Stage(0.2, 1024, 2, 5e-5, freeze_batch_norm=True)),
-    steps=62_500,
-    optimizer="adam",
-    weight_decay=1e-4,
-    schedule="polynomial",
-    augmentation={"centered": 1.0, "quarter_turns": False},
-)
+TWO_STAGES = (Stage(0.8, crop=500, batch_size=12, lr=5e-4), Stage(0.2, 1024, 2, 5e-5, freeze_batch_norm=True))
+AROUND_OBJECTS = {"centered": 1.0, "quarter_turns": False}
+PAPER = Recipe(TWO_STAGES, 62_500, "adam", schedule="polynomial", augmentation=AROUND_OBJECTS)
 """Section 4.1: 200 epochs of 500 x 500 crops around an object, then 50 of 1024 x 1024 at a tenth of the rate with
 batch-norm statistics frozen. An epoch is taken as 3000 crops, as in the authors' code."""
 
@@ -108,7 +103,7 @@ class SpatialEmbedding(Method):
         foreground_weight: float = 10.0,
         regression_weight: float = 5.0,
         foreground_threshold: float = 0.2,
-        seed_threshold: float = 0.8,
+        seed_threshold: float = 0.5,
         min_size: int | None = None,
         min_unclustered: float = 0.5,
         refine: int = 1,
@@ -287,8 +282,8 @@ class SpatialEmbedding(Method):
     def _groups(self, maps: dict[str, ndarray], number: int, centers: Float[ndarray, "K 5"] | None) -> Groups:
         """The objects of one class."""
         offsets, seeds = maps["offsets"], maps["seeds"][number]
-        x, y = pixel_axes(seeds.shape, None if self.legacy_coordinates else self.step)
-        places = (x.numpy(), y.numpy())
+        axes = pixel_axes(seeds.shape, None if self.legacy_coordinates else self.step)
+        places = axes[0].numpy(), axes[1].numpy()
         if centers is not None:
             mine = centers[centers[:, 4] == number]
             labels = group_by_given_centers(offsets, mine[:, :2], mine[:, 2:4], coordinates=places)
@@ -394,9 +389,8 @@ class SpatialEmbedding(Method):
         for index, target in enumerate(targets):
             sigma = outputs["sigma"][index, :, : target.size[0], : target.size[1]].float()
             truth = Owners.of(target[~target.ignore], sigma.device)
-            precision, _ = self._precision(sigma, truth)
             sizes.append(truth.sizes.cpu().numpy())
-            margins.append((log(2) / precision).sqrt().mean(1).cpu().numpy() / self.step)
+            margins.append((log(2) / self._precision(sigma, truth)[0]).sqrt().mean(1).cpu().numpy() / self.step)
         figure = Relation("area (pixels)", "learned margin (pixels)", np.concatenate(sizes), np.concatenate(margins))
         return {"margin against size": figure}
 

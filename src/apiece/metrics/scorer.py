@@ -141,10 +141,12 @@ def compare(scorer: Scorer, other: Scorer, threshold: float | None = None) -> di
     """For each metric that both have: the first's main figures minus the other's, with 95 % intervals, paired by image.
 
     Raises:
-        CallError: they were not given the same images in the same order.
+        CallError: they were not given the same images in the same order, or one has masks and the other has not.
     """
     if [one.name for one in scorer.records] != [one.name for one in other.records]:
         raise CallError("only findings in the same images can be compared.")
+    if [one.masks is None for one in scorer.records] != [one.masks is None for one in other.records]:
+        raise CallError("findings with masks cannot be compared with findings that are boxes only.")
     mine, theirs = (_calls(one, one.threshold if threshold is None else threshold) for one in (scorer, other))
     return {
         name: bootstrap.differences(mine[name][1](), theirs[name][1](), len(scorer.records))
