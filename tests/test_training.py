@@ -51,6 +51,7 @@ class Stop(SpatialEmbedding):
     begun = 0
 
     def at(self, progress: float) -> None:
+        super().at(progress)
         self.begun += 1
         if self.begun == self.stop_before:
             os.kill(os.getpid(), signal.SIGINT)
@@ -308,7 +309,7 @@ def test_changed_recipes_keep_the_stages_proportions():
     assert [stage.batch_size for stage in new.stages] == [12, 2]
     assert new.clip == 1.0 and new.average == recipe.average
     with pytest.raises(CallError, match="add up"):
-        changed(recipe, (Stage(share=0.5),), {}, {})
+        changed(recipe, (Stage(share=0.5),), dict.fromkeys(("lr", "crop", "batch_size")), {})
 
 
 def test_biases_and_norms_are_not_decayed():

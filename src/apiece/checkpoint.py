@@ -33,7 +33,7 @@ def save(model: Method, path: Path | str) -> None:
         "layout": LAYOUT,
         "version": version(),
         "class": type(model).__name__,
-        "arguments": {name: _plain(value) for name, value in model.arguments.items()},
+        "arguments": plain_arguments(model),
         "card": asdict(model.card),
     }
     write_tensors(Path(path), dict(model.state_dict()), {"apiece": facts})
@@ -54,7 +54,7 @@ def load(path: Path | str, where: str | device = "cpu") -> Method:
         written = facts.get("version")
         raise InputError(f"{path}: was written by apiece {written}, this is {version()}: please update apiece.")
     try:
-        arguments = {name: _rebuilt(value) for name, value in facts["arguments"].items()}
+        arguments = {name: rebuilt(value) for name, value in facts["arguments"].items()}
         model = methods.find(facts["class"])(**arguments)
         model.load_state_dict(tensors)
         model.card = Card.from_json(facts["card"])
@@ -65,16 +65,19 @@ def load(path: Path | str, where: str | device = "cpu") -> Method:
     return model.to(where).eval()
 
 
-def _plain(value: Any) -> Any:
-    return asdict(value) if isinstance(value, Normalization) else value
+def plain_arguments(model: Method) -> dict[str, Any]:
+    """A model's arguments as JSON can hold them."""
+    return {
+        name: asdict(value) if isinstance(value, Normalization) else value for name, value in model.arguments.items()
+    }
 
 
-def _rebuilt(argument: Any) -> Any:
+def rebuilt(argument: Any) -> Any:
     """An argument as it was before JSON made lists of tuples and mappings of data classes."""
     if isinstance(argument, list):
         return tuple(argument)
     if isinstance(argument, dict):
-        return Normalization(**{name: _rebuilt(value) for name, value in argument.items()})
+        return Normalization(**{name: rebuilt(value) for name, value in argument.items()})
     return argument
 
 

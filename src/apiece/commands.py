@@ -15,6 +15,7 @@ from apiece.options import (
     add_metrics_option,
     commas,
     device,
+    is_first,
     make_parser,
     opened,
     parsed,
@@ -50,12 +51,14 @@ def _train(words: list[str]) -> int:
         start_from=options.start_from,
         **given,
     )
-    print(json.dumps({"model": str(out / MODEL), **trained.card.metrics.get("validation", {})}))
+    if is_first():
+        print(json.dumps({"model": str(out / MODEL), **trained.card.metrics.get("validation", {})}))
     return 0
 
 
 def _train_parser() -> tuple["ArgumentParser", list[str]]:
     """The options of training, and which of them are handed on to it as they are."""
+    from apiece.data.augment import Augmentation
     from apiece.methods.method import Method, Stage
     from apiece.training import train
 
@@ -72,12 +75,9 @@ def _train_parser() -> tuple["ArgumentParser", list[str]]:
         "--validation", type=float | str | None, default=0.1, help="a data set, or the share to set aside"
     )
     add_data_options(parser)
-    parser.add_argument(
-        "--augmentation",
-        type=dict[str, Any] | None,
-        default=None,
-        help="changes to the recipe's, as --augmentation.rotation 30",
-    )
+    # What is not given is as the recipe has it, whose defaults are not those of the class.
+    parser.add_class_arguments(Augmentation, "augmentation", instantiate=False)
+    parser.set_defaults({f"augmentation.{name}": None for name in Augmentation.__dataclass_fields__})
     parser.add_argument(
         "--stages",
         type=list[Stage] | None,

@@ -2,11 +2,12 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apiece import methods
 from apiece.errors import CallError
 
 if TYPE_CHECKING:
@@ -24,7 +25,13 @@ COMMANDS = {
     "demo": "the whole job on generated images, in about three minutes",
 }
 """Each command and what it does, in one line."""
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list", "dict": "a mapping"}
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "names with values",
+}
 """Python's types in the user's words."""
 POSITIVE = ("minutes", "steps", "batch_size", "crop", "lr", "clip", "accumulate", "evaluations", "patience")
 """Options of training that must be more than nothing where they are given."""
@@ -62,13 +69,13 @@ def parsed(parser: "ArgumentParser", words: Sequence[str]) -> "Namespace":
 def _plain_words(words: Sequence[str], switches: set[str]) -> list[str]:
     """Options as the functions spell them, each switch with its value."""
     plain = []
-    for word, following in zip(words, [*words[1:], "--"], strict=True):
+    for word, following in zip(words, [*words[1:], "--"], strict=False):
         name, equals, value = word.partition("=")
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")
-        # An option of a method has no value only where it is a switch.
-        bare = name[2:] in switches or (name.startswith("--method.") and following.startswith("--"))
-        if name.startswith("--") and bare and not equals and following not in ("true", "false"):
+        # An option of a method or an augmentation has no value only where it is a switch.
+        bare = name[2:] in switches or ("." in name and following.startswith("--"))
+        if name.startswith("--") and bare and not equals and following.lower() not in ("true", "false"):
             equals, value = "=", "true"
         plain.append(name + equals + value)
     return plain
@@ -81,24 +88,27 @@ def _as_typed(text: str) -> str:
     return re.sub(r" \{true,false\}", " " * 13, text)
 
 
-def _sentence(message: str, known: Sequence[str] | dict[str, Any]) -> str:
+def _sentence(message: str, known: Iterable[str]) -> str:
     """What an option parser complains about, over several lines, in one sentence."""
-    unknown = re.search(r"unrecognized arguments: (\S+)", message) or re.search(r"Option '(.+)' is not acc", message)
-    key = ".".join(name for name in re.findall(r'Parser key "(.+?)"', message))
+    keys = re.findall(r'Parser key "(.+?)"', message) + re.findall(r"Group '(.+?)' does not", message)
+    key = "".join(f"{name}." for name in keys)
+    spare = re.search(r"unrecognized arguments: (\S+)", message)
+    unknown = re.search(r"(?:unrecognized arguments: --|[Oo]ption ')([\w.]+)", message)
     if unknown:
-        name = unknown[1].partition("=")[0].lstrip("-")
-        if unknown[1] == name and unknown.re.pattern.startswith("unrec"):
-            return f"{name!r} is one word too many"
-        near = get_close_matches(name, list(known), 1) if not key else []
-        option = f"--{f'{key}.' if key else ''}{name}".replace("_", "-")
-        return f"there is no option {option}" + (f"; did you mean --{near[0].replace('_', '-')}?" if near else "")
-    wanted = [kind for kind in re.findall(r"Expected an? (.+?)(?:\. Got value|: |\n|$)", message) if "None" not in kind]
-    given = re.findall(r"(?:Got value|Given value): (.*)", message)
+        name = key + unknown[1]
+        near = get_close_matches(name, list(known), 1)
+        asked = f" (did you mean --{near[0]}?)" if near else ""
+        return f"there is no option --{name}{asked}".replace("_", "-")
+    if spare:
+        return f"{spare[1]!r} is one word too many"
+    given = "".join(f" {value}" for value in re.findall(r"(?:Got value|Given value): (.*)", message)[:1])
+    option = f"--{key[:-1].replace('_', '-')}{given}"
+    if "dot import path" in message:
+        return f"{option}: there is none of that name; there are {', '.join(methods.PLACES)}"
+    wanted = [kind for kind in re.findall(r"Expected an? (.+?)(?:\. Got value|$)", message, re.M) if "None" not in kind]
     if key and wanted:
-        value = f" {given[0]}" if given else ""
-        return f"--{key.replace('_', '-')}{value}: must be {' or '.join(dict.fromkeys(map(_kind, wanted)))}"
-    text = re.sub(r'^Parser key "(.+?)":', r"--\1:", " ".join(message.split()))
-    return text.rstrip(".")
+        return f"{option}: must be {' or '.join(dict.fromkeys(map(_kind, wanted)))}"
+    return re.sub(r'^Parser key "(.+?)":', r"--\1:", " ".join(message.split())).rstrip(".")
 
 
 def _kind(kind: str) -> str:
@@ -182,15 +192,21 @@ def training_arguments(options: "Namespace", names: list[str]) -> dict[str, Any]
     from apiece.data.augment import Augmentation
     from apiece.methods.method import Stage
 
-    given = {name: getattr(options, name) for name in names} | {"augmentation": options.augmentation}
+    changes = {name: value for name, value in options.augmentation.as_dict().items() if value is not None}
+    Augmentation(**changes)
+    given = {name: getattr(options, name) for name in names} | {"augmentation": changes}
     for name in POSITIVE:
         if given[name] is not None and not given[name] > 0:
             raise CallError(f"--{name.replace('_', '-')} {given[name]}: must be more than 0.")
+    if given["minutes"] is not None and given["steps"] is not None:
+        raise CallError("--minutes and --steps: give a budget in one of them, not in both.")
     if options.stages is not None:
         given["stages"] = [Stage(**one.as_dict()) if isinstance(one, Namespace) else one for one in options.stages]
-    try:
-        Augmentation(**(options.augmentation or {}))
-    except (TypeError, IndexError) as error:
-        known = ", ".join(Augmentation.__dataclass_fields__)
-        raise CallError(f"--augmentation {options.augmentation}: {error}; it has {known}.") from error
     return given
+
+
+def is_first() -> bool:
+    """Is this the only process, or the first of several that train together?"""
+    from torch import distributed
+
+    return not (distributed.is_available() and distributed.is_initialized() and distributed.get_rank())

@@ -201,7 +201,8 @@ class Run:
         self.model.card.data = data
         seconds = round(self.state.elapsed, 1)
         self.model.card.training = {"steps": self.state.step, "seconds": seconds, "recipe": asdict(self.recipe)}
-        facts = {"options": self._options(), "card": asdict(self.model.card)}
+        arguments = checkpoint.plain_arguments(self.model)
+        facts = {"options": self._options(), "arguments": arguments, "card": asdict(self.model.card)}
         self.state.write(self.out / STATE, self.model, self.optimizer, self.average, facts)
         if self.average.kept or self.state.over:
             with self.average.applied(best=True):
@@ -223,7 +224,11 @@ class Run:
         if self.out is None:
             raise CallError("a training is resumed in its output folder: give --out.")
         facts = self.state.read(self.out / STATE, self.model, self.optimizer, self.average)
+        arguments = {name: checkpoint.rebuilt(value) for name, value in facts["arguments"].items()}
+        # What followed the data was settled when the run was begun.
+        self.model.settle(**{name: value for name, value in arguments.items() if self.model.arguments[name] is None})
         other = [name for name, value in self._options().items() if facts["options"].get(name) != value]
+        other += [f"method.{name}" for name, value in arguments.items() if self.model.arguments[name] != value]
         if other:
             raise CallError(f"{self.out}: was begun with other options ({', '.join(other)}); resume it with the same.")
         self.model.card = Card.from_json(facts["card"])

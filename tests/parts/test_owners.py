@@ -50,6 +50,14 @@ def test_means_hand_gradients_to_the_pixels_of_objects_only():
     assert maps.grad.tolist() == [[[0, 0.5, 0.5, 0]]]
 
 
+def test_the_nearest_place_is_one_of_the_objects_own_and_of_equal_ones_the_first():
+    truth = Owners.of(target([[1, 1, 0, 1, 1]], [[0, 0, 1, 0, 0]], [[0, 0, 0, 0, 0]]), CPU)
+    places = torch.tensor([[[0.0, 1, 2, 3, 4]], [[5.0, 5, 5, 5, 5]]])
+    # The first aims at a place of the second, between two pixels of its own.
+    assert truth.nearest(places, torch.tensor([[2.0, 5], [9.0, 9]])).tolist() == [[1, 5], [2, 5]]
+    assert truth.nearest(places, torch.tensor([[3.4, 0], [2.0, 5]])).tolist() == [[3, 5], [2, 5]]
+
+
 def test_an_image_without_objects_has_no_owners_and_nothing_unknown():
     truth = Owners.of(Instances.empty((2, 3)), CPU)
     assert (truth.owner == -1).all() and len(truth) == 0
