@@ -131,11 +131,12 @@ def _evaluate(words: list[str]) -> int:
     options = parsed(parser, words)
     data = opened(options.data, options, options.split)
     model = checkpoint.load(options.model, device(options.device))
+    if options.threshold is not None:
+        model.card.threshold = options.threshold
     report = evaluate(
         model,
         data,
         metrics=commas(options.metrics),
-        threshold=options.threshold,
         oracle=options.oracle,
         quiet=options.quiet,
     )

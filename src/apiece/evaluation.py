@@ -1,5 +1,6 @@
 """Evaluation: a method over a data set, scored by the same code that scores anybody's files."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -103,11 +104,13 @@ def judged(model: Method, data: Dataset) -> dict[str, float]:
     scorer = scored(model, data, ("matching", "coco"), quiet=True)
     threshold, _ = scorer.best_threshold()
     report = scorer.report(threshold)
-    matching = report["matching"]
-    return {
-        CHOSEN_BY: float(np.mean([matching[f"{iou:.2f}"]["accuracy"] for iou in np.arange(0.5, 0.96, 0.05)])),
-        "accuracy@0.50": float(matching["0.50"]["accuracy"]),
-        "accuracy@0.75": float(matching["0.75"]["accuracy"]),
-        "AP": float(report["coco"]["segm"]["AP"]),
+    matching, segm = report["matching"], report["coco"]["segm"]
+    figures = {
+        CHOSEN_BY: matching["mean"]["accuracy"],
+        "accuracy@0.50": matching["0.50"]["accuracy"],
+        "accuracy@0.75": matching["0.75"]["accuracy"],
+        "AP": segm["AP"],
         "threshold": threshold,
     }
+    # Without any object most figures do not exist.
+    return {name: math.nan if figure is None else float(figure) for name, figure in figures.items()}

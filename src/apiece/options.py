@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,9 @@ def parsed(parser: "ArgumentParser", words: Sequence[str]) -> "Namespace":
         return parser.parse_args(_plain_words(words, switches))
     except ArgumentError as error:
         usage = f"`{parser.prog} --help` shows the options."
+        if "Problems parsing config" in str(error):
+            files = [value for word, value in pairwise(words) if word == "--config"]
+            raise CallError(f"{', '.join(files)}: {' '.join(str(error).split())}; {usage}") from error
         raise CallError(f"{_sentence(str(error), defaults)}; {usage}") from error
 
 
@@ -96,7 +100,7 @@ def _sentence(message: str, known: Iterable[str]) -> str:
     unknown = re.search(r"(?:unrecognized arguments: --|[Oo]ption ')([\w.]+)", message)
     if unknown:
         name = key + unknown[1]
-        near = get_close_matches(name, list(known), 1)
+        near = get_close_matches(name, [other for other in known if other.count(".") == name.count(".")], 1)
         asked = f" (did you mean --{near[0]}?)" if near else ""
         return f"there is no option --{name}{asked}".replace("_", "-")
     if spare:
@@ -113,6 +117,8 @@ def _sentence(message: str, known: Iterable[str]) -> str:
 
 def _kind(kind: str) -> str:
     """A type as Python prints it, in words."""
+    if kind.startswith("tuple"):
+        return kind.replace("tuple", "a list")
     choices = re.findall(r"'([^']*)'", kind) if "Literal" in kind else []
     name = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind)
     return f"one of {', '.join(choices)}" if choices else KINDS.get(name, name)
@@ -194,7 +200,7 @@ def training_arguments(options: "Namespace", names: list[str]) -> dict[str, Any]
 
     changes = {name: value for name, value in options.augmentation.as_dict().items() if value is not None}
     Augmentation(**changes)
-    given = {name: getattr(options, name) for name in names} | {"augmentation": changes}
+    given: dict[str, Any] = {name: getattr(options, name) for name in names}
     for name in POSITIVE:
         if given[name] is not None and not given[name] > 0:
             raise CallError(f"--{name.replace('_', '-')} {given[name]}: must be more than 0.")
@@ -202,7 +208,7 @@ def training_arguments(options: "Namespace", names: list[str]) -> dict[str, Any]
         raise CallError("--minutes and --steps: give a budget in one of them, not in both.")
     if options.stages is not None:
         given["stages"] = [Stage(**one.as_dict()) if isinstance(one, Namespace) else one for one in options.stages]
-    return given
+    return given | {"augmentation": changes}
 
 
 def is_first() -> bool:

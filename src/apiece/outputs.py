@@ -6,22 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from numpy import ndarray
+from torch import Tensor
 
 from apiece.data.coco import open_coco, write_coco
 from apiece.data.coco_json import parse_data_set
-from apiece.data.images import image_files, image_names, read_image
+from apiece.data.images import image_files, image_names
 from apiece.data.label_images import write_label_image
 from apiece.draw import write_overlay
-from apiece.errors import CallError, InputError
+from apiece.errors import CallError, InputError, Interrupted
 from apiece.instances import Instances, concatenate
-from apiece.methods.method import Method
+from apiece.methods.method import Frame, Method
 from apiece.png import write_png
-from apiece.prediction import look, ordered, sure
+from apiece.prediction import look_at, sure, told
 from apiece.progress import say, track
 from apiece.regions import write_regions
 
-KINDS = {"labels": ".tif", "overlay": "_overlay.png", "csv": ".csv", "coco": None, "inside": "_inside_seeds.png"}
-"""What can be saved, and how each image's file of it ends; coco is one file for all images."""
+KINDS = {"labels": ".tif", "overlay": "_overlay.png", "csv": ".csv", "coco": "", "inside": "_inside_*.png"}
+"""What can be saved, and how each image's files of it end; coco is one file for all images."""
 COCO_FILE = "found.json"
 
 
@@ -53,33 +54,51 @@ def predict_files(
         How many images were done, skipped, bad, and how many objects were found in those done.
 
     Raises:
-        CallError: something to save that does not exist.
-        InputError: an image that cannot be read, a file that cannot be written.
+        CallError: something to save that does not exist, or a result that would take an image's place.
+        InputError: an image that cannot be read or has channels that the model was not trained on, a file that cannot
+            be written.
+        Interrupted: stopped by the user; what is done is kept.
     """
     unknown = [kind for kind in save if kind not in KINDS]
     if unknown or not save:
         raise CallError(f"cannot save {', '.join(map(repr, unknown)) or 'nothing'}: choose from {', '.join(KINDS)}.")
     files = image_files(images)
+    names = image_names(files)
+    _check_apart(files, names, out)
     job = _Job(model, out, tuple(save), threshold, overwrite)
     counts = {"images": 0, "objects": 0, "skipped": 0, "bad": 0}
     try:
-        for name, file in track(list(zip(image_names(files), files, strict=True)), len(files), "predicting", quiet):
+        for name, file in track(list(zip(names, files, strict=True)), len(files), "predicting", quiet):
             if job.is_done(name):
                 counts["skipped"] += 1
                 continue
             try:
-                image = read_image(file)
+                image, outputs, frame = look_at(model, file)
             except InputError as error:
                 if not skip_bad:
                     raise
                 counts["bad"] += 1
                 say(f"skipped: {error}")
                 continue
-            counts["objects"] += job.run(name, file, image)
+            counts["objects"] += job.run(name, file, image, outputs, frame)
             counts["images"] += 1
+    except KeyboardInterrupt as error:
+        again = "the same command without --overwrite" if overwrite else "the same command"
+        raise Interrupted(
+            f"interrupted; {counts['images']} images are done in {out}: {again} does the rest."
+        ) from error
     finally:
         job.close()
     return counts
+
+
+def _check_apart(files: Sequence[Path], names: Sequence[str], out: Path) -> None:
+    """No result may be written over an image."""
+    folder, images = out.resolve(), {file.resolve() for file in files}
+    for name, file in zip(names, files, strict=True):
+        for ending in (KINDS["labels"], KINDS["overlay"]):
+            if folder / f"{name}{ending}" in images:
+                raise CallError(f"{out / name}{ending}, a result of {file}, is an image itself: give another --out.")
 
 
 @dataclass
@@ -93,26 +112,35 @@ class _Job:
     overwrite: bool
     found: dict[str, Instances] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    pictured: set[str] = field(default_factory=set)
     changed: bool = False
 
     def __post_init__(self) -> None:
+        if "inside" in self.save:
+            pictures = (path.relative_to(self.out).as_posix() for path in self.out.rglob("*_inside_*.png"))
+            self.pictured = {picture.rpartition("_inside_")[0] for picture in pictures}
         if "coco" in self.save and not self.overwrite and (self.out / COCO_FILE).is_file():
             earlier = open_coco(self.out / COCO_FILE)
+            if earlier.classes != self.model.card.classes:
+                raise InputError(
+                    f"{self.out / COCO_FILE}: holds results of other classes ({', '.join(earlier.classes)}) than the "
+                    f"model's ({', '.join(self.model.card.classes)}): give another folder, or --overwrite."
+                )
             self.found = {name: earlier.truth(index) for index, name in enumerate(earlier.names)}
             images = parse_data_set(self.out / COCO_FILE).images
             self.files = dict(zip(earlier.names, (image["file_name"] for image in images), strict=True))
 
     def is_done(self, name: str) -> bool:
         """Does every file asked for exist?"""
-        files = all((self.out / f"{name}{KINDS[kind]}").exists() for kind in self.save if KINDS[kind])
-        return not self.overwrite and files and ("coco" not in self.save or name in self.found)
-
-    def run(self, name: str, file: Path, image: ndarray) -> int:
-        """Find and write the objects of one image; how many are at the operating point."""
-        outputs, frame = look(self.model, image)
-        found = (
-            ordered(self.model.decode(outputs, [frame])[0]) if outputs else Instances.empty(frame.original, scored=True)
+        files = all(
+            (self.out / f"{name}{KINDS[kind]}").exists() for kind in self.save if kind not in ("coco", "inside")
         )
+        kept = [self.found] * ("coco" in self.save) + [self.pictured] * ("inside" in self.save)
+        return not self.overwrite and files and all(name in names for names in kept)
+
+    def run(self, name: str, file: Path, image: ndarray, outputs: dict[str, Tensor], frame: Frame) -> int:
+        """Find and write the objects of one image; how many are at the operating point."""
+        found = told(self.model, outputs, frame)
         certain = sure(self.model, found, self.threshold)
         if "inside" in self.save and outputs:
             for what, picture in self.model.inside(outputs, [frame])[0].items():

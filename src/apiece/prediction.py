@@ -35,16 +35,10 @@ def predict(model: Method | str | Path, images: Image | Sequence[Image], *, thre
         InputError: a file that cannot be read, or channels that the model was not trained on.
     """
     model = model if isinstance(model, Method) else checkpoint.load(model)
-    if isinstance(images, str | Path) and Path(images).is_file():
-        return sure(model, find(model, read_image(Path(images))), threshold)
-    if isinstance(images, ndarray) and images.ndim < 4:
+    if isinstance(images, str | Path) and Path(images).is_file() or isinstance(images, ndarray) and images.ndim < 4:
         return sure(model, find(model, images), threshold)
-    if isinstance(images, str | Path):
-        images = list(image_files([images]))
-    return [
-        sure(model, find(model, image if isinstance(image, ndarray) else read_image(Path(image))), threshold)
-        for image in images
-    ]
+    several = image_files(images) if isinstance(images, str | Path) else images
+    return [sure(model, find(model, image), threshold) for image in several]
 
 
 def sure(model: Method, found: Instances, threshold: float | None = None) -> Instances:
@@ -53,9 +47,18 @@ def sure(model: Method, found: Instances, threshold: float | None = None) -> Ins
     return found if found.scores is None else found[found.scores >= limit]
 
 
-def find(model: Method, image: ndarray) -> Instances:
-    """All objects of one image H W or H W C, however unsure, the surest first."""
-    outputs, frame = look(model, image)
+def find(model: Method, image: Image) -> Instances:
+    """All objects of one image, a file or H W or H W C, however unsure, the surest first.
+
+    Raises:
+        InputError: see `look`, `look_at`.
+    """
+    _, outputs, frame = (image, *look(model, image)) if isinstance(image, ndarray) else look_at(model, Path(image))
+    return told(model, outputs, frame)
+
+
+def told(model: Method, outputs: dict[str, torch.Tensor], frame: Frame) -> Instances:
+    """What a network's outputs for one image say, the surest first."""
     return ordered(model.decode(outputs, [frame])[0]) if outputs else Instances.empty(frame.original, scored=True)
 
 
@@ -64,9 +67,26 @@ def ordered(found: Instances) -> Instances:
     return found if found.scores is None else found[np.argsort(-found.scores, kind="stable")]
 
 
+def look_at(model: Method, file: Path) -> tuple[ndarray, dict[str, torch.Tensor], Frame]:
+    """An image file, and a network's outputs for it.
+
+    Raises:
+        InputError: it cannot be read, or has channels that the model was not trained on.
+    """
+    image = read_image(file)
+    try:
+        return image, *look(model, image)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+
+
 @torch.no_grad()
 def look(model: Method, image: ndarray) -> tuple[dict[str, torch.Tensor], Frame]:
-    """A network's outputs for one image; none for an image without pixels."""
+    """A network's outputs for one image; none for an image without pixels.
+
+    Raises:
+        InputError: channels that the model was not trained on, or other dimensions than H W or H W C.
+    """
     if image.ndim not in (2, 3):
         raise InputError(f"an image has two or three dimensions, H W or H W C, but this array has {image.ndim}.")
     original: Size = (image.shape[0], image.shape[1])

@@ -57,6 +57,7 @@ class SpatialEmbedding(Method):
         channels: of the images.
         network: "unet" (light, stride-2 stem), "erfnet" (the paper's), or "tiny" (for tests).
         widths: channels of the U-Net at strides 2, 4, 8, ...
+        detail: channels of the U-Net at full resolution; 0 = none.
         objective: "gaussian" (equations 5 to 9), "hinge" (3, 4), or "regression" (1, 2, with density clustering).
         sigma: "scalar" (5), "elliptical" (8), or "fixed" (the margin, not learned).
         center: center of attraction: "centroid" of the pixels, or "learnable": mean of their embeddings (9).
@@ -89,6 +90,7 @@ class SpatialEmbedding(Method):
         channels: int = 3,
         network: Literal["unet", "erfnet", "tiny"] = "unet",
         widths: tuple[int, ...] = (32, 64, 96, 128),
+        detail: int = 0,
         objective: Literal["gaussian", "hinge", "regression"] = "gaussian",
         sigma: Literal["scalar", "elliptical", "fixed"] = "scalar",
         center: Literal["centroid", "learnable"] = "centroid",
@@ -116,8 +118,8 @@ class SpatialEmbedding(Method):
         self.sigmas = {"scalar": 1, "elliptical": 2, "fixed": 0}[self.sigma]
         heads = (2 + self.sigmas, num_classes)
         widths = {"unet": tuple(widths), "tiny": (8, 16)}.get(network, ())
-        self.network = UNet(channels, heads, widths) if widths else ERFNet(channels, heads)
-        self.stride = 2 ** len(widths) if widths else ERFNet.stride
+        self.network = UNet(channels, heads, widths, detail) if widths else ERFNet(channels, heads)
+        self.stride = self.network.stride
         self.progress = 1.0
         self._initialize()
 
@@ -141,7 +143,7 @@ class SpatialEmbedding(Method):
         self._initialize()
 
     def at(self, progress: float) -> None:
-        """The share of the training that is done: the direct pull fades with it."""
+        """The direct pull fades with the share of the training that is done."""
         self.progress = progress
 
     @torch.no_grad()
@@ -188,7 +190,8 @@ class SpatialEmbedding(Method):
 
         Ignored objects' pixels are in no term. All is computed in float32.
         """
-        sizes = torch.tensor([target.size for target in targets], device=images.device)
+        # The whole canvas at once, padding included: batch norm should see all images together.
+        sizes = torch.tensor(images.shape[2:], device=images.device).expand(len(images), 2)
         outputs = self.forward(images, sizes)
         with torch.autocast(images.device.type, enabled=False):
             return self.loss_of(outputs, targets)

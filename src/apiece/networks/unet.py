@@ -3,6 +3,7 @@
     image B C H W -> stem, stride 2 -> down: two blocks a level, halved between        strides 2, 4, 8, 16
                   -> up: doubled, joined with the level of the way down, one block     strides 8, 4, 2
                   -> one convolution a head, its four values a place laid out as 2 x 2 pixels     B n H W each
+                     (with detail: laid out first, joined with a block at full size, one block, one convolution)
 
 After Ronneberger et al., MICCAI 2015, with a strided first convolution and full-resolution heads by pixel shuffle (Shi
 et al., CVPR 2016), so that no layer works at full resolution: that is where a U-Net spends its time on a CPU.
@@ -27,12 +28,19 @@ class UNet(nn.Module):
         channels: of the images.
         heads: channels of each output.
         widths: channels at strides 2, 4, 8, ...: one more width is one more level.
+        detail: channels of a last level at full resolution, for objects of a few pixels; 0 = none, which is faster.
 
     Attributes:
         stride: of the deepest level; the sides of images are multiples of it.
     """
 
-    def __init__(self, channels: int = 3, heads: Sequence[int] = (1,), widths: Sequence[int] = (32, 64, 96, 128)):
+    def __init__(
+        self,
+        channels: int = 3,
+        heads: Sequence[int] = (1,),
+        widths: Sequence[int] = (32, 64, 96, 128),
+        detail: int = 0,
+    ):
         super().__init__()
         self.stride = 2 ** len(widths)
         first, *deeper = widths
@@ -40,7 +48,10 @@ class UNet(nn.Module):
         pairs = list(zip(widths, deeper, strict=False))
         self.down = nn.ModuleList(nn.Sequential(nn.MaxPool2d(2), _block(a, b), _block(b, b)) for a, b in pairs)
         self.up = nn.ModuleList(_block(a + b, a) for a, b in reversed(pairs))
-        self.heads = nn.ModuleList(nn.Conv2d(first, 4 * outputs, 3, padding=1) for outputs in heads)
+        self.detail = _block(channels, detail) if detail else None
+        self.last = _block(first // 4 + detail, detail) if detail else nn.Identity()
+        inside, places = (detail, 1) if detail else (first, 4)
+        self.heads = nn.ModuleList(nn.Conv2d(inside, places * outputs, 3, padding=1) for outputs in heads)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B n H W"]]:
         """One map for each head, at the images' size."""
@@ -51,4 +62,7 @@ class UNet(nn.Module):
         for stage in self.up:
             skip = levels.pop()
             joined = stage(torch.cat([nn.functional.interpolate(joined, size=skip.shape[2:]), skip], 1))
-        return [nn.functional.pixel_shuffle(head(joined), 2) for head in self.heads]
+        if self.detail is None:
+            return [nn.functional.pixel_shuffle(head(joined), 2) for head in self.heads]
+        full = self.last(torch.cat([nn.functional.pixel_shuffle(joined, 2), self.detail(images)], 1))
+        return [head(full) for head in self.heads]
