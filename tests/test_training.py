@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -12,6 +14,7 @@ import torch
 
 from apiece import checkpoint
 from apiece.data.generated import crossing_sticks, discs
+from apiece.data.label_images import write_label_images
 from apiece.errors import CallError, InputError, Interrupted, TrainingError
 from apiece.instances import Instances
 from apiece.methods.method import Recipe, Stage
@@ -317,3 +320,17 @@ def test_biases_and_norms_are_not_decayed():
     decayed, others = optimizer.param_groups
     assert decayed["weight_decay"] == 0.1 and all(weight.ndim > 1 for weight in decayed["params"])
     assert others["weight_decay"] == 0 and all(weight.ndim == 1 for weight in others["params"])
+
+
+@pytest.mark.slow
+def test_two_devices_train_together_through_torchrun(tmp_path):
+    write_label_images(DATA, tmp_path / "data", DATA.classes)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "apiece", "train"]
+    options = "--method SpatialEmbedding --method.network tiny --steps 4 --evaluations 2 --crop 32 --batch_size 2"
+    call = [*torchrun, "data", *options.split(), "--accelerator", "cpu", "--devices", "2", "--out", "run"]
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    state = State()
+    model = tiny()
+    state.read(tmp_path / "run" / STATE, model, *_fresh(model, "adamw"))
+    assert (state.step, state.samples) == (4, 4 * 2 * 2)

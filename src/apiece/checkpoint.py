@@ -8,7 +8,8 @@ No pickle and no code: the class is looked up among apiece's own methods, its ar
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -49,18 +50,15 @@ def load(path: Path | str, where: str | device = "cpu") -> Method:
     tensors, notes = read_tensors(path)
     if "apiece" not in notes:
         raise InputError(f"{path}: is no apiece model; `apiece import` makes one of a published checkpoint.")
-    facts = notes["apiece"]
-    if facts.get("layout", 0) > LAYOUT:
-        written = facts.get("version")
+    facts = notes["apiece"] if isinstance(notes["apiece"], dict) else {}
+    layout, written = facts.get("layout"), facts.get("version")
+    if isinstance(layout, int) and layout > LAYOUT:
         raise InputError(f"{path}: was written by apiece {written}, this is {version()}: please update apiece.")
     try:
-        arguments = {name: rebuilt(value) for name, value in facts["arguments"].items()}
-        model = methods.find(facts["class"])(**arguments)
-        model.load_state_dict(tensors)
-        model.card = Card.from_json(facts["card"])
-    except (CallError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        written = facts.get("version")
+        model = _model(facts, tensors)
+    # A file may say anything, and a method's constructor meets it: whatever is raised, the file is to blame.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: is damaged, or made by another version (apiece {written}): {reason}") from error
     return model.to(where).eval()
 
@@ -72,13 +70,58 @@ def plain_arguments(model: Method) -> dict[str, Any]:
     }
 
 
-def rebuilt(argument: Any) -> Any:
+def _model(facts: dict[str, Any], tensors: dict[str, Tensor]) -> Method:
+    """The model that a file tells of. Memory is taken only for what the file has weights for."""
+    kind, card = methods.find(facts["class"]), Card.from_json(facts["card"])
+    arguments = {name: rebuilt(value) for name, value in facts["arguments"].items()}
+    _check(arguments, kind.__init__)
+    _check(vars(card), Card)
+    if len(card.classes) != arguments["num_classes"]:
+        raise ValueError(f"{arguments['num_classes']} classes, but {len(card.classes)} names for them.")
+    with device("meta"):
+        wanted = {name: tensor.shape for name, tensor in kind(**arguments).state_dict().items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            here, there = (str(tuple(shapes[name])) if name in shapes else "missing" for shapes in (found, wanted))
+            raise ValueError(f"the weight {name} is {here}, where the method has it {there}.")
+    model = kind(**arguments)
+    model.load_state_dict(tensors)
+    model.card = card
+    return model
+
+
+def rebuilt(value: Any) -> Any:
     """An argument as it was before JSON made lists of tuples and mappings of data classes."""
-    if isinstance(argument, list):
-        return tuple(argument)
-    if isinstance(argument, dict):
-        return Normalization(**{name: rebuilt(value) for name, value in argument.items()})
-    return argument
+    if isinstance(value, list):
+        return tuple(rebuilt(one) for one in value)
+    if not isinstance(value, dict):
+        return value
+    fields = {name: rebuilt(one) for name, one in value.items()}
+    _check(fields, Normalization)
+    return Normalization(**fields)
+
+
+def _check(values: dict[str, Any], taker: Any) -> None:
+    """Whether values from JSON are of the types that a function or data class says."""
+    for name, kind in get_type_hints(taker).items():
+        if name in values and not _fits(values[name], kind):
+            raise TypeError(f"{name} cannot be {values[name]!r}.")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value from JSON is of a type, as far as types of arguments go."""
+    outer, inner = get_origin(kind), get_args(kind)
+    if outer is Literal:
+        return value in inner
+    if outer in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if outer is tuple and isinstance(value, tuple):
+        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        return len(kinds) == len(value) and all(map(_fits, value, kinds))
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    return kind is Any or isinstance(value, outer or kind)
 
 
 def adopt(model: Method, source: Method) -> list[str]:
@@ -124,12 +167,16 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], notes: dict[str, Any])
     """A .safetensors file with notes as JSON, whole or not at all."""
     with replacing(path) as temporary:
         metadata = {name: json.dumps(note) for name, note in notes.items()}
+        # safetensors makes files that only their owner may read: this one shall be as any other.
+        temporary.touch()
+        mode = temporary.stat().st_mode
         try:
             save_file(
                 {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata
             )
         except SafetensorError as error:
             raise InputError(f"{path}: cannot be written: {error}.") from error
+        temporary.chmod(mode)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -139,14 +186,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         InputError: it is missing, cut off, or something else.
     """
     if not path.is_file():
-        raise InputError(f"{path}: there is no such model file.")
+        found = "is a folder, not a model file" if path.is_dir() else "there is no such file"
+        raise InputError(f"{path}: {found}.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             return {name: file.get_tensor(name) for name in file.keys()}, {  # noqa: SIM118
                 name: json.loads(note) for name, note in metadata.items() if name in ("apiece", "training")
             }
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: is damaged or no .safetensors file ({error}).") from error
 
 

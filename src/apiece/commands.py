@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apiece import methods
-from apiece.errors import CallError
+from apiece.errors import CallError, InputError
 from apiece.options import (
     add_data_options,
     add_device_option,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def _train(words: list[str]) -> int:
-    from apiece.run import MODEL
+    from apiece.run import MODEL, STATE
     from apiece.training import train
 
     parser, rest = _train_parser()
@@ -39,6 +39,8 @@ def _train(words: list[str]) -> int:
     if options.method is None and options.start_from is None:
         raise CallError(f"which method? give --method {'|'.join(methods.PLACES)}, or --from a model.")
     given = training_arguments(options, rest)
+    if options.resume and not (options.out and (Path(options.out) / STATE).is_file()):
+        raise InputError(f"{options.out or '--resume'}: no training to go on with: give its folder as --out.")
     data = opened(options.data, options, options.split)
     model = _method(options, data)
     out = Path(options.out or _new_folder(Path("runs"), f"{data.path.resolve().name}_{type(model).__name__}"))

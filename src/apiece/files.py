@@ -21,6 +21,8 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{path}: cannot be written: {path.parent} is no folder.") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}.") from error
     finally:

@@ -171,7 +171,8 @@ class Run:
         begun = time.monotonic()
         self.state.evaluated = math.floor(self.done * self.evaluations + 1e-9)
         with self.average.applied(), self.fabric.autocast():
-            figures = judged(self.model, self.validation)  # pyright: ignore[reportArgumentType]
+            # All devices must come to the same conclusions.
+            figures = self.fabric.broadcast(judged(self.model, self.validation))  # pyright: ignore[reportArgumentType]
         if figures[CHOSEN_BY] > self.state.best:
             self.state.best, self.state.stale = figures[CHOSEN_BY], 0
             self.model.card.threshold = figures["threshold"]
