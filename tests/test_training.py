@@ -208,14 +208,16 @@ def test_without_validation_the_last_averaged_weights_are_kept(tmp_path):
 def test_starting_from_a_model_keeps_what_follows_the_data_and_known_classes():
     source = train(tiny(), DATA, steps=2, **FAST)
     data = replace(DATA, classes=("stone", "disc"))
-    model = SpatialEmbedding(**{**source.arguments, "num_classes": 2})
+    model = tiny(num_classes=2)
+    assert model.arguments["min_size"] is None
     trained = train(model, data, steps=1, start_from=source, lr=1e-12, **{**FAST, "validation": None, "average": 0.0})
     old, new = source.network.heads[1].bias.view(1, 4), trained.network.heads[1].bias.view(2, 4)
     assert trained.card.classes == ("stone", "disc")
     torch.testing.assert_close(new[1], old[0])
     assert not torch.allclose(new[0], old[0])
     torch.testing.assert_close(trained.network.stem[0][0].weight, source.network.stem[0][0].weight)
-    assert trained.arguments["min_size"] == source.arguments["min_size"]
+    assert trained.arguments["min_size"] == source.arguments["min_size"] is not None
+    assert trained.arguments["coordinate_step"] == source.arguments["coordinate_step"] is not None
 
 
 def test_accumulated_batches_use_as_many_samples(tmp_path):

@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, device
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from apiece import methods
 from apiece.errors import CallError, InputError
@@ -71,13 +72,24 @@ def plain_arguments(model: Method) -> dict[str, Any]:
 
 
 def _model(facts: dict[str, Any], tensors: dict[str, Tensor]) -> Method:
-    """The model that a file tells of. Memory is taken only for what the file has weights for."""
+    """The model that a file tells of."""
     kind, card = methods.find(facts["class"]), Card.from_json(facts["card"])
     arguments = {name: rebuilt(value) for name, value in facts["arguments"].items()}
     _check(arguments, kind.__init__)
     _check(vars(card), Card)
     if len(card.classes) != arguments["num_classes"]:
         raise ValueError(f"{arguments['num_classes']} classes, but {len(card.classes)} names for them.")
+    model = build(kind, arguments, tensors)
+    model.card = card
+    return model
+
+
+def build(kind: type[Method], arguments: dict[str, Any], tensors: dict[str, Tensor]) -> Method:
+    """A method with given weights. Memory is taken only after names and shapes were found to fit.
+
+    Raises:
+        ValueError: a weight is missing, spare, or of another shape.
+    """
     with device("meta"):
         wanted = {name: tensor.shape for name, tensor in kind(**arguments).state_dict().items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
@@ -87,7 +99,6 @@ def _model(facts: dict[str, Any], tensors: dict[str, Tensor]) -> Method:
             raise ValueError(f"the weight {name} is {here}, where the method has it {there}.")
     model = kind(**arguments)
     model.load_state_dict(tensors)
-    model.card = card
     return model
 
 
@@ -127,6 +138,8 @@ def _fits(value: Any, kind: Any) -> bool:
 def adopt(model: Method, source: Method) -> list[str]:
     """Start a model from another one's weights. Rows of class heads follow the classes' names; new classes are fresh.
 
+    Arguments that were left to follow the data are the source's, and so is its license unless the model has one.
+
     Returns:
         Names of the weights that did not fit and start fresh.
 
@@ -139,7 +152,10 @@ def adopt(model: Method, source: Method) -> list[str]:
     fresh = []
     for name, tensor in own.items():
         if name in theirs and any(name.startswith(head) for head in model.class_heads):
-            if not _adopt_rows(tensor, theirs[name], pairs, (model.num_classes, source.num_classes)):
+            module = model.get_submodule(name.rpartition(".")[0])
+            # A transposed convolution has its outputs along the second dimension of its weight.
+            dimension = int(isinstance(module, _ConvTransposeNd) and tensor.ndim > 1)
+            if not _adopt_rows(tensor, theirs[name], dimension, pairs, (model.num_classes, source.num_classes)):
                 fresh.append(name)
         elif name in theirs and theirs[name].shape == tensor.shape:
             tensor.copy_(theirs[name])
@@ -147,20 +163,26 @@ def adopt(model: Method, source: Method) -> list[str]:
             fresh.append(name)
     if len(fresh) == len(own):
         raise CallError(f"a {type(source).__name__} cannot start a {type(model).__name__}: no weight fits.")
+    if type(model) is type(source):
+        # What was left to follow the data is as the weights learned it.
+        left = [name for name, value in model.arguments.items() if value is None]
+        model.settle(**{name: source.arguments[name] for name in left})
+    # What may not be sold may not be sold after some more training.
+    model.card.license = model.card.license or source.card.license
     return fresh
 
 
-def _adopt_rows(own: Tensor, theirs: Tensor, pairs: list[tuple[int, int]], counts: tuple[int, int]) -> bool:
-    """Copy the rows of the classes that both have, along the dimension that goes with the number of classes."""
-    for dimension in range(own.ndim):
-        block = own.shape[dimension] // counts[0]
-        rest = [(a, b) for d, (a, b) in enumerate(zip(own.shape, theirs.shape, strict=True)) if d != dimension]
-        fits = block * counts[0] == own.shape[dimension] and block * counts[1] == theirs.shape[dimension]
-        if block and fits and all(a == b for a, b in rest):
-            for mine, yours in pairs:
-                own.narrow(dimension, mine * block, block).copy_(theirs.narrow(dimension, yours * block, block))
-            return True
-    return False
+def _adopt_rows(
+    own: Tensor, theirs: Tensor, dimension: int, pairs: list[tuple[int, int]], counts: tuple[int, int]
+) -> bool:
+    """Copy the blocks of the classes that both have, along the dimension of the classes; False if it does not fit."""
+    block = own.shape[dimension] // counts[0]
+    wanted = [*own.shape[:dimension], block * counts[1], *own.shape[dimension + 1 :]]
+    if block * counts[0] != own.shape[dimension] or list(theirs.shape) != wanted:
+        return False
+    for mine, yours in pairs:
+        own.narrow(dimension, mine * block, block).copy_(theirs.narrow(dimension, yours * block, block))
+    return True
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:

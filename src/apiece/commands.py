@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from apiece import methods
 from apiece.errors import CallError, InputError
+from apiece.journal import plain
 from apiece.options import (
     add_data_options,
     add_device_option,
@@ -54,7 +55,7 @@ def _train(words: list[str]) -> int:
         **given,
     )
     if is_first():
-        print(json.dumps({"model": str(out / MODEL), **trained.card.metrics.get("validation", {})}))
+        print(json.dumps(plain({"model": str(out / MODEL), **trained.card.metrics.get("validation", {})})))
     return 0
 
 

@@ -1,12 +1,14 @@
 """Published checkpoints as apiece models: read without running any code, and renamed."""
 
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from apiece import methods
+from apiece import checkpoint, methods
 from apiece.errors import InputError
 from apiece.foreign import spatial_embeddings
 from apiece.methods.method import Method
@@ -28,13 +30,12 @@ def import_checkpoint(path: Path | str) -> Method:
     state = _tensors(path)
     for name, layout in LAYOUTS.items():
         if layout.recognize(state):
-            kind, arguments = layout.describe(state)
-            model = methods.find(kind)(**arguments)
             try:
-                model.load_state_dict(layout.translate(state))
-            except RuntimeError as error:
-                reason = str(error).splitlines()[-1].strip()
-                raise InputError(f"{path}: looks like {name}, but its tensors do not fit: {reason}") from error
+                kind, arguments = layout.describe(state)
+                model = checkpoint.build(methods.find(kind), arguments, layout.translate(state))
+            # Tensors of any shape can be under these names: whatever is raised, the file is to blame.
+            except Exception as error:
+                raise InputError(f"{path}: looks like {name}, but its tensors do not fit: {error}") from error
             model.card.license = layout.LICENSE
             model.card.training = {"imported": name, "file": path.name}
             model.card.threshold = 0.0
@@ -47,16 +48,24 @@ def import_checkpoint(path: Path | str) -> Method:
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file.")
+        raise InputError(f"{path}: {'is a folder, not a checkpoint' if path.is_dir() else 'there is no such file'}.")
     if path.suffix == ".safetensors":
-        from apiece.checkpoint import read_tensors
-
-        return read_tensors(path)[0]
+        tensors, notes = checkpoint.read_tensors(path)
+        if "apiece" in notes:
+            raise InputError(f"{path}: is an apiece model already: use it as it is.")
+        return tensors
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        # What torch would warn of is part of the sentence below.
+        with warnings.catch_warnings(action="ignore"):
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds: pickle, zip, runtime, end of file
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: cannot be read as a file of tensors only ({reason}).") from error
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if code:
+            raise InputError(
+                f"{path}: holds {code[1]} beside tensors, which could run code, so it was not loaded: "
+                "save the weights alone, as a dictionary of tensors."
+            ) from error
+        raise InputError(f"{path}: is cut off, or no file of torch: download or copy it again.") from error
     for key in ("model_state_dict", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -3,10 +3,10 @@
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from lightning_fabric import Fabric
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Interruption:
@@ -16,7 +16,7 @@ class Interruption:
         fabric: where several devices train together all of them must agree.
     """
 
-    def __init__(self, fabric: Fabric):
+    def __init__(self, fabric: "Fabric | None" = None):
         self.fabric = fabric
         self._asked = False
         self._before: dict[int, Any] = {}
@@ -39,8 +39,10 @@ class Interruption:
         self._asked = True
 
     def wanted(self) -> bool:
-        """Was this training, on any device, asked to stop?"""
-        if self.fabric.world_size == 1:
+        """Was this job, on any device, asked to stop?"""
+        if self.fabric is None or self.fabric.world_size == 1:
             return self._asked
+        import torch
+
         votes = self.fabric.all_reduce(torch.tensor(float(self._asked), device=self.fabric.device), reduce_op="sum")
         return bool(votes > 0)  # pyright: ignore[reportOperatorIssue]

@@ -36,6 +36,8 @@ KINDS = {
 """Python's types in the user's words."""
 POSITIVE = ("minutes", "steps", "batch_size", "crop", "lr", "clip", "accumulate", "evaluations", "patience")
 """Options of training that must be more than nothing where they are given."""
+SHARES = ("warmup", "average", "validation")
+"""Options of training from 0 to below 1."""
 
 
 def make_parser(command: str) -> "ArgumentParser":
@@ -89,7 +91,8 @@ def _as_typed(text: str) -> str:
     """A help text with options as they are typed: dashes, and switches without a value."""
     text = re.sub(r"--[a-z_.]+", lambda name: name[0].replace("_", "-"), text)
     text = re.sub(r" \{true,false\}(?=[\]\n])", "", text)
-    return re.sub(r" \{true,false\}", " " * 13, text)
+    text = re.sub(r" \{true,false\}", " " * 13, text)
+    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", lambda name: name[1].lower(), text)
 
 
 def _sentence(message: str, known: Iterable[str]) -> str:
@@ -204,6 +207,10 @@ def training_arguments(options: "Namespace", names: list[str]) -> dict[str, Any]
     for name in POSITIVE:
         if given[name] is not None and not given[name] > 0:
             raise CallError(f"--{name.replace('_', '-')} {given[name]}: must be more than 0.")
+    for name in SHARES:
+        share = getattr(options, name)
+        if isinstance(share, int | float) and not 0 <= share < 1:
+            raise CallError(f"--{name} {share:g}: must be at least 0, and below 1.")
     if given["minutes"] is not None and given["steps"] is not None:
         raise CallError("--minutes and --steps: give a budget in one of them, not in both.")
     if options.stages is not None:

@@ -15,6 +15,7 @@ from apiece.data.label_images import write_label_image
 from apiece.draw import write_overlay
 from apiece.errors import CallError, InputError, Interrupted
 from apiece.instances import Instances, concatenate
+from apiece.interruption import Interruption
 from apiece.methods.method import Frame, Method
 from apiece.png import write_png
 from apiece.prediction import look_at, sure, told
@@ -57,7 +58,7 @@ def predict_files(
         CallError: something to save that does not exist, or a result that would take an image's place.
         InputError: an image that cannot be read or has channels that the model was not trained on, a file that cannot
             be written.
-        Interrupted: stopped by the user; what is done is kept.
+        Interrupted: stopped by the user, after the image at hand (a second time at once); what is done is kept.
     """
     unknown = [kind for kind in save if kind not in KINDS]
     if unknown or not save:
@@ -68,25 +69,25 @@ def predict_files(
     job = _Job(model, out, tuple(save), threshold, overwrite)
     counts = {"images": 0, "objects": 0, "skipped": 0, "bad": 0}
     try:
-        for name, file in track(list(zip(names, files, strict=True)), len(files), "predicting", quiet):
-            if job.is_done(name):
-                counts["skipped"] += 1
-                continue
-            try:
-                image, outputs, frame = look_at(model, file)
-            except InputError as error:
-                if not skip_bad:
-                    raise
-                counts["bad"] += 1
-                say(f"skipped: {error}")
-                continue
-            counts["objects"] += job.run(name, file, image, outputs, frame)
-            counts["images"] += 1
-    except KeyboardInterrupt as error:
-        again = "the same command without --overwrite" if overwrite else "the same command"
-        raise Interrupted(
-            f"interrupted; {counts['images']} images are done in {out}: {again} does the rest."
-        ) from error
+        with Interruption() as interruption:
+            for name, file in track(list(zip(names, files, strict=True)), len(files), "predicting", quiet):
+                if interruption.wanted():
+                    again = "the same command without --overwrite" if overwrite else "the same command"
+                    done = f"{counts['images']} images are done in {out}"
+                    raise Interrupted(f"interrupted; {done}: {again} does the rest.")
+                if job.is_done(name):
+                    counts["skipped"] += 1
+                    continue
+                try:
+                    image, outputs, frame = look_at(model, file)
+                except InputError as error:
+                    if not skip_bad:
+                        raise
+                    counts["bad"] += 1
+                    say(f"skipped: {error}")
+                    continue
+                counts["objects"] += job.run(name, file, image, outputs, frame)
+                counts["images"] += 1
     finally:
         job.close()
     return counts

@@ -13,17 +13,30 @@ from apiece.prediction import find, sure
 
 WORST = 12
 """Images that an evaluation's page shows."""
+FIGURES = {
+    "AP": ("coco", "segm", "AP"),
+    "AP50": ("coco", "segm", "AP50"),
+    "AP75": ("coco", "segm", "AP75"),
+    "accuracy at IoU 0.5": ("matching", "0.50", "accuracy"),
+    "at 0.75": ("matching", "0.75", "accuracy"),
+    "precision at 0.5": ("matching", "0.50", "precision"),
+    "recall at 0.5": ("matching", "0.50", "recall"),
+}
+"""The main figures and where a report has them."""
 
 
 def add_scores(page: Page, reports: Mapping[str, Report]) -> None:
     """A table of the main figures, a row for each set of images."""
-    rows = []
-    for name, report in reports.items():
-        segm, half, tight = report["coco"]["segm"], report["matching"]["0.50"], report["matching"]["0.75"]
-        row = [segm["AP"], segm["AP50"], segm["AP75"], half["accuracy"], tight["accuracy"]]
-        rows.append([name, report["images"], *row, half["precision"], half["recall"]])
-    header = ["", "images", "AP", "AP50", "AP75", "accuracy at IoU 0.5", "at 0.75", "precision at 0.5", "recall at 0.5"]
-    page.table(rows, header)
+    shown = {
+        name: (metric, part, figure)
+        for name, (metric, part, figure) in FIGURES.items()
+        if all(metric in report for report in reports.values())
+    }
+    rows = [
+        [name, report["images"], *(report[metric][part][figure] for metric, part, figure in shown.values())]
+        for name, report in reports.items()
+    ]
+    page.table(rows, ["", "images", *shown])
 
 
 def side_by_side(model: Method, sample: Sample) -> list[tuple[Picture, str]]:
@@ -50,9 +63,15 @@ def write_evaluation_page(model: Method, data: Dataset, report: Report, path: Pa
     """
     page = Page(f"{type(model).__name__} on {data.path.name}")
     add_scores(page, {data.path.name: report})
-    page.heading("Images it did worst on")
-    order = sorted(range(len(report.rows)), key=lambda row: report.rows[row]["accuracy"])
-    pictures = [picture for row in order[:WORST] for picture in side_by_side(model, data[row])]
+    page.heading("Images it did worst on" if "matching" in report else "Images")
+    order = sorted(range(len(data)), key=lambda index: _accuracy(report, index))
+    pictures = [picture for index in order[:WORST] for picture in side_by_side(model, data[index])]
     page.figures(pictures)
     add_relations(page, model, data)
     page.write(path)
+
+
+def _accuracy(report: Report, index: int) -> float:
+    """An image's accuracy at IoU 0.5; 1 where there was nothing to find and nothing found, or it was not asked for."""
+    row = report.rows[index] if "matching" in report else {"n_true": 0, "n_pred": 0}
+    return row["accuracy"] if row["n_true"] + row["n_pred"] else 1.0

@@ -69,6 +69,24 @@ class State:
         tensors, notes = read_tensors(path)
         if "training" not in notes:
             raise InputError(f"{path}: is not the state of a training.")
+        try:
+            return self._restore(path, tensors, notes["training"], model, optimizer, average)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, InputError | CallError):
+                raise
+            raise InputError(
+                f"{path}: is damaged, or of another version ({error}): begin the training anew, without --resume."
+            ) from error
+
+    def _restore(
+        self,
+        path: Path,
+        tensors: dict[str, torch.Tensor],
+        facts: dict[str, Any],
+        model: nn.Module,
+        optimizer: Optimizer,
+        average: Average,
+    ) -> dict[str, Any]:
         parts: dict[str, dict[str, Any]] = {"weights": {}, "average": {}, "kept": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition("/")
@@ -79,7 +97,7 @@ class State:
             raise CallError(
                 f"{path}: holds a training of another model or other options: {str(error).splitlines()[-1].strip()}"
             ) from error
-        numbers = notes["training"].pop("state")
+        numbers = facts["state"]
         for field in fields(self):
             setattr(self, field.name, numbers[field.name])
         self.best = float("-inf") if self.best is None else self.best
@@ -89,8 +107,8 @@ class State:
         average.kept = {
             name: torch.empty_like(average.weights[name]).copy_(tensor) for name, tensor in parts["kept"].items()
         }
-        _load_optimizer(optimizer, notes["training"].pop("groups"), parts["optimizer"])
-        return notes["training"]
+        _load_optimizer(optimizer, facts["groups"], parts["optimizer"])
+        return {name: facts[name] for name in ("options", "arguments", "card")}
 
 
 def _load_optimizer(optimizer: Optimizer, groups: list[dict[str, Any]], tensors: dict[str, torch.Tensor]) -> None:

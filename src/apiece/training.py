@@ -46,6 +46,7 @@ def train(
     devices: int | str = "auto",
     workers: int | None = None,
     seed: int = 0,
+    license: str | None = None,
     tensorboard: bool = False,
     quiet: bool = False,
 ) -> Method:
@@ -81,6 +82,7 @@ def train(
         accelerator, devices: as Lightning Fabric takes them; several devices through torchrun.
         workers: processes that load images; None = none on a CPU, else up to 8.
         seed: of initial order, crops and everything random; same seed, same machine, same steps: same weights.
+        license: of the weights, for the model file; None = that of the model it starts from, if any.
         tensorboard: write TensorBoard's files to `out` too.
         quiet: show no progress.
 
@@ -120,4 +122,5 @@ def train(
         workers=workers,
     )
     run.begin(resume, start_from)
+    model.card.license = model.card.license if license is None else license
     return run.loop(run.progress(quiet, tensorboard))

@@ -71,9 +71,9 @@ def record(
     if masked:
         mine, theirs = row_runs(found), row_runs(truth)
         mask_overlap = run_overlap(mine, theirs, len(found), len(truth))
-        for name in unions:
-            sides = (found.labels, truth.labels) if name == "classes" else (0 * found.labels, 0 * truth.labels)
-            counted[name] = union_pixels(mine, theirs, scores, truth.ignore, *sides, truth.size)
+        for union in unions:
+            sides = (found.labels, truth.labels) if union == "classes" else (0 * found.labels, 0 * truth.labels)
+            counted[union] = union_pixels(mine, theirs, scores, truth.ignore, *sides, truth.size)
     return Record(
         name,
         truth.size,

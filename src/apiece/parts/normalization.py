@@ -28,7 +28,10 @@ class Normalization:
 
     def __call__(self, image: ndarray) -> Float[ndarray, "C H W"]:
         """Normalize a whole image H W C. An even channel becomes zero."""
-        channels = np.nan_to_num(np.moveaxis(image, 2, 0).astype(np.float32), copy=False)
+        channels = np.moveaxis(image, 2, 0).astype(np.float32)
+        if not np.isfinite(channels).all():
+            finite = channels[np.isfinite(channels)]
+            channels = np.nan_to_num(channels, posinf=finite.max(initial=0), neginf=finite.min(initial=0))
         if self.mean is not None and self.std is not None:
             shift, scale = (np.asarray(figures, np.float32).reshape(-1, 1, 1) for figures in (self.mean, self.std))
             return (channels - shift) / scale
