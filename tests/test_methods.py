@@ -169,3 +169,9 @@ def test_channels_are_made_to_fit_or_refused(channels, found):
             method.normalize(image)
     else:
         assert method.normalize(image).shape == (channels, 8, 9)
+
+
+def test_grey_saved_as_color_is_grey():
+    grey = np.arange(72, dtype=np.uint8).reshape(8, 9, 1)
+    method = made("SpatialEmbedding")
+    assert np.array_equal(method.normalize(np.repeat(grey, 3, 2)), method.normalize(grey))

@@ -115,7 +115,7 @@ def test_no_result_takes_the_place_of_an_image(model, images, tmp_path):
 
 def test_bad_images_stop_the_job_or_are_counted(model, images, tmp_path, capsys):
     (images / "b.png").write_text("no image")
-    color = np.zeros((9, 9, 3), np.uint8)
+    color = np.arange(9 * 9 * 3, dtype=np.uint8).reshape(9, 9, 3)
     Image.fromarray(color).save(images / "c.png")
     with pytest.raises(InputError, match=r"b\.png: this is text"):
         predict_files(model, [images], tmp_path / "found", ("labels", "coco"), quiet=True)

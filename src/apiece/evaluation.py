@@ -58,7 +58,10 @@ def scored(
     scorer = Scorer(model.card.classes, metrics)
     for sample in track(data, len(data), "evaluating", quiet):
         truth = sample.truth.replace(labels=labels[sample.truth.labels])
-        outputs, frame = look(model, sample.image)
+        try:
+            outputs, frame = look(model, sample.image)
+        except InputError as error:
+            raise InputError(f"{sample.name}: {error}") from error
         if oracle is not None:
             if frame.size != truth.size:
                 raise CallError("an oracle needs a method that takes images at their own size.")

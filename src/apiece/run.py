@@ -63,8 +63,7 @@ class Run:
         if start_from is not None and not resume:
             source = start_from if isinstance(start_from, Method) else checkpoint.load(start_from)
             fresh = checkpoint.adopt(self.model, source)
-            new = f"; these weights are new: {', '.join(fresh)}" if fresh else ""
-            say(f"started from {type(source).__name__}{new}")
+            say(f"started from {type(source).__name__}" + (f", {len(fresh)} weights of which are new" if fresh else ""))
         elif not resume:
             self.model.adapt(Statistics.of(_spread(self.data)))
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

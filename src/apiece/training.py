@@ -5,12 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_fabric import Fabric
-
 from apiece.data.augment import Augmentation
 from apiece.data.dataset import Dataset
 from apiece.data.formats import cut
-from apiece.devices import best_precision
+from apiece.devices import make_fabric
 from apiece.errors import CallError
 from apiece.methods.method import Method, Stage
 from apiece.run import Run
@@ -95,8 +93,7 @@ def train(
     given = dict(locals())
     if steps is not None and minutes is not None:
         raise CallError("give a budget in steps or in minutes, not both.")
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=best_precision(precision, accelerator))  # pyright: ignore[reportArgumentType]
-    fabric.launch()
+    fabric = make_fabric(accelerator, devices, precision)
     training_set, held_out = cut(data, validation)
     first_stage = {"batch_size": batch_size, "crop": crop, "lr": lr}
     fields = ("optimizer", "weight_decay", "schedule", "warmup", "clip", "average")

@@ -116,8 +116,8 @@ class SpatialEmbedding(Method):
             self.sigma = "fixed"
         self.sigmas = {"scalar": 1, "elliptical": 2, "fixed": 0}[self.sigma]
         heads = (2 + self.sigmas, num_classes)
-        shape = (widths, detail) if network == "unet" else ((8, 16), 0)
-        self.network = ERFNet(channels, heads) if network == "erfnet" else UNet(channels, heads, *shape)
+        shape = {"unet": (widths, detail), "tiny": ((8, 16), 0), "erfnet": ()}[network]
+        self.network = UNet(channels, heads, *shape) if shape else ERFNet(channels, heads)
         self.stride = self.network.stride
         self.progress = 1.0
         self._initialize()

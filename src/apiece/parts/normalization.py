@@ -72,7 +72,8 @@ def _thinned(channels: Float[ndarray, "C H W"], pixels: int = 1 << 20) -> Float[
 
 
 def fit_channels(image: ndarray, channels: int) -> ndarray:
-    """An image H W or H W C with the channels that a model takes: grey is repeated, alpha dropped.
+    """An image H W or H W C with the channels that a model takes: grey is repeated, or taken from equal
+    colors, and alpha dropped.
 
     Raises:
         InputError: it cannot be made to fit.
@@ -85,4 +86,7 @@ def fit_channels(image: ndarray, channels: int) -> ndarray:
         return fit_channels(image[:, :, : found - 1], channels)
     if found == 1:
         return np.repeat(image, channels, 2)
+    if channels == 1 and found in (3, 4) and (image[:, :, :1] == image[:, :, 1:3]).all():
+        # Grey saved as RGB.
+        return image[:, :, :1]
     raise InputError(f"the image has {found} channels, but the model was trained on {channels}.")
