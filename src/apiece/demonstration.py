@@ -98,11 +98,8 @@ def _page(model: SpatialEmbedding, sets: dict[str, Dataset], reports: dict[str, 
     )
     add_scores(page, reports)
     page.heading("Unseen images")
-    page.figures(
-        (picture, caption)
-        for sample in list(sets["unseen"])[:SHOWN]
-        for picture, caption in side_by_side(model, sample)
-    )
+    page.text("On the left the truth, on the right what was found.")
+    page.figures(side_by_side(model, sets["unseen"][index]) for index in range(SHOWN))
     page.heading("What the network says")
     page.text(
         "Offsets: direction as color, length as brightness. Seeds: how near a pixel's embedding is to its center. "
@@ -113,9 +110,7 @@ def _page(model: SpatialEmbedding, sets: dict[str, Dataset], reports: dict[str, 
     page.text(
         "Both centers fall on one point: what points at centers cannot tell these apart, however long it is trained."
     )
-    page.figures(
-        (picture, caption) for sample in list(sets["hard"])[:3] for picture, caption in side_by_side(model, sample)
-    )
+    page.figures(side_by_side(model, sets["hard"][index]) for index in range(3))
     page.heading("Training")
     _course(page, log)
     add_relations(page, model, sets["unseen"])

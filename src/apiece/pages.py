@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from apiece.data.dataset import Dataset, Sample
 from apiece.draw import overlay
 from apiece.evaluation import relations
@@ -39,13 +41,12 @@ def add_scores(page: Page, reports: Mapping[str, Report]) -> None:
     page.table(rows, ["", "images", *shown])
 
 
-def side_by_side(model: Method, sample: Sample) -> list[tuple[Picture, str]]:
-    """An image with its true objects, and with those found at the operating point."""
+def side_by_side(model: Method, sample: Sample) -> tuple[Picture, str]:
+    """An image with its true objects on the left, and with those found at the operating point on the right."""
     found = sure(model, find(model, sample.image))
-    return [
-        (overlay(sample.image, sample.truth), f"{sample.name}: {len(sample.truth)} true"),
-        (overlay(sample.image, found), f"{len(found)} found"),
-    ]
+    truth, ours = (overlay(sample.image, objects) for objects in (sample.truth, found))
+    gap = np.full((len(truth), 4, 3), 255, np.uint8)
+    return np.hstack([truth, gap, ours]), f"{sample.name}: {len(sample.truth)} true, {len(found)} found"
 
 
 def add_relations(page: Page, model: Method, data: Dataset) -> None:
@@ -65,7 +66,7 @@ def write_evaluation_page(model: Method, data: Dataset, report: Report, path: Pa
     add_scores(page, {data.path.name: report})
     page.heading("Images it did worst on" if "matching" in report else "Images")
     order = sorted(range(len(data)), key=lambda index: _accuracy(report, index))
-    pictures = [picture for index in order[:WORST] for picture in side_by_side(model, data[index])]
+    pictures = [side_by_side(model, data[index]) for index in order[:WORST]]
     page.figures(pictures)
     add_relations(page, model, data)
     page.write(path)
