@@ -121,6 +121,12 @@ def test_a_finished_run_resumed_does_nothing_more(tmp_path):
     assert same(weights(first), weights(again))
 
 
+def test_a_training_does_not_write_over_another(tmp_path):
+    train(tiny(), DATA, steps=1, out=tmp_path, **FAST)
+    with pytest.raises(CallError, match="holds a training already"):
+        train(tiny(), DATA, steps=1, out=tmp_path, **FAST)
+
+
 def test_resuming_without_a_state_says_so(tmp_path):
     with pytest.raises(InputError, match=STATE):
         train(tiny(), DATA, steps=2, out=tmp_path / "nothing", resume=True, **FAST)

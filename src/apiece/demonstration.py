@@ -22,6 +22,7 @@ from apiece.pages import add_relations, add_scores, side_by_side
 from apiece.png import write_png
 from apiece.prediction import find, look, sure
 from apiece.progress import say
+from apiece.run import STATE
 from apiece.training import train
 
 SHOWN = 12
@@ -46,6 +47,8 @@ def demo(
     out = Path(out)
     unseen, hard = crossing_sticks(60, seed=seed + 1), crossing_sticks(60, seed=seed + 2, hard=True)
     write_label_images(iter(unseen), out / "unseen", unseen.classes)
+    # An earlier demonstration's training makes way.
+    (out / "run" / STATE).unlink(missing_ok=True)
     # Sticks need no full-resolution level, and the images show every angle and size as it is.
     model = SpatialEmbedding(num_classes=1, detail=0)
     train(

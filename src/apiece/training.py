@@ -11,7 +11,7 @@ from apiece.data.formats import cut
 from apiece.devices import make_fabric
 from apiece.errors import CallError
 from apiece.methods.method import Method, Stage
-from apiece.run import Run
+from apiece.run import STATE, Run
 from apiece.schedule import changed
 
 
@@ -85,7 +85,7 @@ def train(
         quiet: show no progress.
 
     Raises:
-        CallError: options that contradict each other.
+        CallError: options that contradict each other, or a folder that holds another training.
         InputError: data that cannot be read.
         TrainingError: the loss is not a number.
         Interrupted: stopped by the user; the state is saved.
@@ -93,6 +93,8 @@ def train(
     given = dict(locals())
     if steps is not None and minutes is not None:
         raise CallError("give a budget in steps or in minutes, not both.")
+    if out is not None and not resume and (Path(out) / STATE).exists():
+        raise CallError(f"{out}: holds a training already: resume it, or give another folder.")
     fabric = make_fabric(accelerator, devices, precision)
     training_set, held_out = cut(data, validation)
     first_stage = {"batch_size": batch_size, "crop": crop, "lr": lr}
