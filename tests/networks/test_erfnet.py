@@ -66,7 +66,7 @@ def test_parameters_are_as_many_as_published_less_the_unused_layer():
 
 
 def test_every_head_has_the_size_of_the_image_and_every_parameter_a_gradient():
-    network = ERFNet(in_channels=2, heads=(4, 8, 1))
+    network = ERFNet(channels=2, heads=(4, 8, 1))
     outputs = network(torch.rand(2, 2, 16, 24))
     assert [tuple(output.shape) for output in outputs] == [(2, 4, 16, 24), (2, 8, 16, 24), (2, 1, 16, 24)]
     sum(output.sum() for output in outputs).backward()

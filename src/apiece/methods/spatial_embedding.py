@@ -10,7 +10,7 @@ https://arxiv.org/abs/1906.11109
 """
 
 from math import ceil, log
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,8 +22,7 @@ from apiece import draw
 from apiece.instances import Instances
 from apiece.masks import Size
 from apiece.methods.method import Frame, Method, Recipe, Relation, Stage
-from apiece.networks.erfnet import ERFNet
-from apiece.networks.unet import UNet
+from apiece.networks.dense import DenseName, dense, head_names
 from apiece.parts.batching import by_size, valid
 from apiece.parts.centers import density_centers, graded, group_by_given_centers, group_by_nearest
 from apiece.parts.classes import by_class, padded_rows, true_classes
@@ -54,7 +53,7 @@ class SpatialEmbedding(Method):
     Args:
         num_classes: how many kinds of object.
         channels: of the images.
-        network: "unet" (light, stride-2 stem), "erfnet" (the paper's), or "tiny" (for tests).
+        network: "unet" (light, stride-2 stem), "erfnet" (the paper's), "tiny" (for tests), or any other dense one.
         widths: channels of the U-Net at strides 2, 4, 8, ...
         detail: channels of the U-Net at full resolution; 0 = none: a third faster, worse on objects of a few pixels.
         objective: "gaussian" (equations 5 to 9), "hinge" (3, 4), or "regression" (1, 2, with density clustering).
@@ -81,13 +80,13 @@ class SpatialEmbedding(Method):
         normalization: pixel values to network input.
     """
 
-    class_heads: ClassVar[tuple[str, ...]] = ("network.heads.1.", "network.decoders.1.output_conv.")
+    class_heads: ClassVar[tuple[str, ...]] = head_names(1)
 
     def __init__(
         self,
         num_classes: int,
         channels: int = 3,
-        network: Literal["unet", "erfnet", "tiny"] = "unet",
+        network: DenseName = "unet",
         widths: tuple[int, ...] = (32, 64, 96, 128),
         detail: int = 16,
         objective: Literal["gaussian", "hinge", "regression"] = "gaussian",
@@ -115,9 +114,8 @@ class SpatialEmbedding(Method):
         if objective != "gaussian":
             self.sigma = "fixed"
         self.sigmas = {"scalar": 1, "elliptical": 2, "fixed": 0}[self.sigma]
-        heads = (2 + self.sigmas, num_classes)
-        shape = {"unet": (widths, detail), "tiny": ((8, 16), 0), "erfnet": ()}[network]
-        self.network = UNet(channels, heads, *shape) if shape else ERFNet(channels, heads)
+        shape = {"widths": widths, "detail": detail} if network == "unet" else {}
+        self.network = dense(network, channels, (2 + self.sigmas, num_classes), **shape)
         self.stride = self.network.stride
         self.progress = 1.0
         self._initialize()
@@ -149,7 +147,7 @@ class SpatialEmbedding(Method):
     def _initialize(self) -> None:
         """Offsets begin at zero and sigma at one margin: otherwise every pixel belongs to every object, or to none."""
         # The pixel shuffle of the U-Net makes a map from four channels; the paper's head ends at full size.
-        last: Any = self.network.heads[0] if isinstance(self.network, UNet) else self.network.decoders[0].output_conv
+        last = self.network.heads[0]
         weights = dict(last.named_parameters())
         maps = weights["bias"].view(2 + self.sigmas, -1)
         maps[:2] = 0

@@ -13,6 +13,7 @@ Transactions on Intelligent Transportation Systems 19(1), 2018. Several decoders
 Attributes are named as in the published checkpoints, `encoder.layers.3.conv3x1_1` and so on.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -26,20 +27,24 @@ class ERFNet(nn.Module):
     """A shared encoder and one decoder per head.
 
     Args:
-        in_channels: channels of the image, fewer than 16.
-        heads: the output channels of each head.
+        channels: of the images, fewer than 16.
+        heads: channels of each output.
         dropout: rates of whole-channel dropout in the encoder's layers at stride 4 and at stride 8.
     """
 
     stride: ClassVar[int] = 8
 
     def __init__(
-        self, in_channels: int = 3, heads: tuple[int, ...] = (20,), dropout: tuple[float, float] = (0.03, 0.3)
+        self, channels: int = 3, heads: Sequence[int] = (20,), dropout: tuple[float, float] = (0.03, 0.3)
     ) -> None:
         super().__init__()
-        self.in_channels, self.heads, self.dropout = in_channels, heads, dropout
-        self.encoder = Encoder(in_channels, dropout)
-        self.decoders = nn.ModuleList(Decoder(channels) for channels in heads)
+        self.encoder = Encoder(channels, dropout)
+        self.decoders = nn.ModuleList(Decoder(outputs) for outputs in heads)
+
+    @property
+    def heads(self) -> list[nn.Module]:
+        """The last layer of each decoder."""
+        return [decoder.get_submodule("output_conv") for decoder in self.decoders]
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ H W"]]:
         """One tensor of raw outputs per head, at the size of the images.

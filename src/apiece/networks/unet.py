@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-def _block(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
+def block(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
+    """A 3 x 3 convolution, batch norm, rectifier."""
     convolution = nn.Conv2d(inside, outside, 3, stride=stride, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outside), nn.ReLU(inplace=True))
 
@@ -32,6 +33,7 @@ class UNet(nn.Module):
 
     Attributes:
         stride: of the deepest level; the sides of images are multiples of it.
+        encoder_widths: channels of what `encode` gives.
     """
 
     def __init__(
@@ -42,27 +44,36 @@ class UNet(nn.Module):
         detail: int = 0,
     ):
         super().__init__()
-        self.stride = 2 ** len(widths)
+        self.stride, self.encoder_widths = 2 ** len(widths), tuple(widths)
         first, *deeper = widths
-        self.stem = nn.Sequential(_block(channels, first, stride=2), _block(first, first))
+        self.stem = nn.Sequential(block(channels, first, stride=2), block(first, first))
         pairs = list(zip(widths, deeper, strict=False))
-        self.down = nn.ModuleList(nn.Sequential(nn.MaxPool2d(2), _block(a, b), _block(b, b)) for a, b in pairs)
-        self.up = nn.ModuleList(_block(a + b, a) for a, b in reversed(pairs))
-        self.detail = _block(channels, detail) if detail else None
-        self.last = _block(first // 4 + detail, detail) if detail else nn.Identity()
+        self.down = nn.ModuleList(nn.Sequential(nn.MaxPool2d(2), block(a, b), block(b, b)) for a, b in pairs)
+        self.up = nn.ModuleList(block(a + b, a) for a, b in reversed(pairs))
+        self.detail = block(channels, detail) if detail else None
+        self.last = block(first // 4 + detail, detail) if detail else nn.Identity()
         inside, places = (detail, 1) if detail else (first, 4)
         self.heads = nn.ModuleList(nn.Conv2d(inside, places * outputs, 3, padding=1) for outputs in heads)
 
-    def forward(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B n H W"]]:
-        """One map for each head, at the images' size."""
+    def encode(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        """The features of the way down, of strides 2, 4, 8, ..."""
         levels = [self.stem(images)]
         for stage in self.down:
             levels.append(stage(levels[-1]))
-        joined = levels.pop()
-        for stage in self.up:
-            skip = levels.pop()
+        return levels
+
+    def decode(
+        self, images: Float[Tensor, "B C H W"], levels: Sequence[Float[Tensor, "B _ _ _"]]
+    ) -> list[Float[Tensor, "B n H W"]]:
+        """One map for each head from the features of the way down, at the images' size."""
+        *skips, joined = levels
+        for stage, skip in zip(self.up, reversed(skips), strict=True):
             joined = stage(torch.cat([nn.functional.interpolate(joined, size=skip.shape[2:]), skip], 1))
         if self.detail is None:
             return [nn.functional.pixel_shuffle(head(joined), 2) for head in self.heads]
         full = self.last(torch.cat([nn.functional.pixel_shuffle(joined, 2), self.detail(images)], 1))
         return [head(full) for head in self.heads]
+
+    def forward(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B n H W"]]:
+        """One map for each head, at the images' size."""
+        return self.decode(images, self.encode(images))
