@@ -14,13 +14,13 @@ def by_size(
     sizes: Integer[Tensor, "B 2"],
     stride: int,
 ) -> list[Tensor]:
-    """A network's full-resolution maps in float32, images of different sizes passed apart.
+    """A network's maps in float32, images of different sizes passed apart.
 
     Each is padded to the stride only, so its maps are the same alone and in any batch; beyond that they are zero.
     A batch without padding is passed at once.
 
     Args:
-        network: from images to one B n H W a head.
+        network: from images to maps B n h w, each at full size or at a part of it that divides the stride.
         images: padded at the bottom and right.
         sizes: height and width of each image's valid part.
         stride: sides of what is passed are multiples of it.
@@ -33,9 +33,13 @@ def by_size(
     for height, width in sorted(set(padded)):
         members = [index for index, size in enumerate(padded) if size == (height, width)]
         parts = [maps.float() for maps in network(images[members, :, :height, :width])]
-        whole = whole or [part.new_zeros(len(images), part.shape[1], *canvas) for part in parts]
+        steps = [height // part.shape[2] for part in parts]
+        whole = whole or [
+            part.new_zeros(len(images), part.shape[1], *(side // step for side in canvas))
+            for part, step in zip(parts, steps, strict=True)
+        ]
         for maps, part in zip(whole, parts, strict=True):
-            maps[members, :, :height, :width] = part
+            maps[members, :, : part.shape[2], : part.shape[3]] = part
     return whole
 
 

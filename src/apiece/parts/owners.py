@@ -65,6 +65,13 @@ class Owners(NamedTuple):
         """Sum over each object's pixels of one value (or row of values) for each of `pixels`."""
         return values.new_zeros(len(self), *values.shape[1:]).index_add(0, self.objects, values)
 
+    def centroids(self) -> Float[Tensor, "N 2"]:
+        """x and y of the mean of each object's pixels, in pixels."""
+        width = self.owner.shape[1]
+        # In double precision: the sum over a large object's coordinates passes float32's whole numbers.
+        places = torch.stack([self.pixels % width, self.pixels // width], 1).double()
+        return (self.sums(places) / self.sizes[:, None]).float()
+
     def nearest(self, places: Float[Tensor, "D H W"], aims: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         """Of each object's own pixels the place that is nearest to its aim; of equal ones the first."""
         own = places.flatten(1).index_select(1, self.pixels)
