@@ -4,12 +4,15 @@
 
 `--peers` is a Python that has faster-coco-eval and hotcoco (pip install faster-coco-eval hotcoco pycocotools); without
 it only apiece is measured. Each measurement is a process of its own. "files" includes reading the JSON and drawing the
-masks, "memory" does not; `cpu` is the whole process's, imports and (for "memory") reading included.
+masks, "memory" does not; `cpu` is the whole process's, imports and (for "memory") reading included. "files:...:2" is
+with two processes, of which `cpu` is all and `peak_mb` the first's. (Growth with objects: scoring_growth.py.)
 """
 
 import argparse
 import json
+import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -92,14 +95,14 @@ def generate(name, folder, quick):
     (folder / f"{name}_found.json").write_text(json.dumps(results))
 
 
-def apiece_files(name, folder, kind):
+def apiece_files(name, folder, kind, processes="1"):
     """From two JSON files to figures."""
     from apiece.scoring import score
 
     options = {"kinds": [kind], "max_detections": LIMITS[name]}
     files = folder / f"{name}_found.json", folder / f"{name}_truth.json"
     start = time.perf_counter()
-    figures = score(*files, ["coco"], coco_options=options)["coco"][kind]
+    figures = score(*files, ["coco"], coco_options=options, jobs=int(processes))["coco"][kind]
     return time.perf_counter() - start, figures["AP"]
 
 
@@ -141,27 +144,6 @@ def label_images(count=20_000, side=4096):
     return time.perf_counter() - start, figures["n_true"]
 
 
-def growth(objects):
-    """Matching and COCO figures of one image with so many objects, the image growing with them."""
-    from apiece.instances import Instances
-    from apiece.scoring import Scorer
-
-    generator = np.random.default_rng(0)
-    side = int(40 * np.sqrt(objects)) + 40
-    disc = np.hypot(*(np.mgrid[-12:13, -12:13])) <= 12
-
-    def scattered(**fields):
-        corner = generator.integers(0, side - 25, (objects, 2))
-        return Instances.from_crops([disc] * objects, np.concatenate([corner, corner + 25], 1), (side, side), **fields)
-
-    found, truth = scattered(scores=generator.random(objects)), scattered()
-    start = time.perf_counter()
-    scorer = Scorer(["object"], ["matching", "coco"], coco_options={"max_detections": (objects,)})
-    scorer.add("a", found, truth)
-    figures = scorer.report()["coco"]["segm"]
-    return time.perf_counter() - start, figures["AP"]
-
-
 def peer(library, name, folder, kind):
     """The same figures by a peer."""
     if library == "faster-coco-eval":
@@ -190,17 +172,17 @@ def measure(what, folder):
     jobs = {"files": apiece_files, "memory": apiece_memory}
     if job == "labels":
         seconds, figure = label_images()
-    elif job == "growth":
-        seconds, figure = growth(int(arguments[0]))
     elif job in jobs:
-        seconds, figure = jobs[job](arguments[0], folder, arguments[1])
+        seconds, figure = jobs[job](arguments[0], folder, *arguments[1:])
     else:
         seconds, figure = peer(job, *arguments[:1], folder, arguments[1])
-    print(
-        json.dumps(
-            {"seconds": round(seconds, 3), "cpu": round(time.process_time(), 3), "peak_mb": peak(), "figure": figure}
-        )
-    )
+    print(json.dumps({"seconds": round(seconds, 3), "cpu": round(cpu(), 3), "peak_mb": peak(), "figure": figure}))
+
+
+def cpu():
+    """Seconds of this process and of those it started."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def peak():
@@ -225,17 +207,21 @@ def main():
         for kind in ("segm", "bbox")
         for job in ("files", "memory")
     ]
+    jobs += [(sys.executable, f"files:{name}:segm:2") for name in SETS]
     if options.peers:
         peers = ("faster-coco-eval", "hotcoco")
         jobs += [(options.peers, f"{one}:{name}:{kind}") for name in SETS for kind in ("segm", "bbox") for one in peers]
-    jobs += [(sys.executable, "labels"), *((sys.executable, f"growth:{count}") for count in (10, 100, 1000, 10_000))]
+    jobs += [(sys.executable, "labels")]
     results = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
     with tempfile.TemporaryDirectory() as folder:
+        # As after an installation: what is imported is compiled.
+        compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": f"{folder}/compiled"}
+        environment = {**os.environ, **compiled}
         for name in SETS:
             generate(name, Path(folder), options.quick)
         for python, job in jobs:
             call = [python, __file__, "--measure", job, "--folder", folder]
-            done = subprocess.run(call, capture_output=True, text=True)
+            done = subprocess.run(call, capture_output=True, text=True, env=environment)
             results[job] = (
                 json.loads(done.stdout.splitlines()[-1]) if not done.returncode else {"failed": done.stderr[-300:]}
             )

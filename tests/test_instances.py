@@ -305,6 +305,18 @@ def test_a_value_on_two_layers_is_refused():
         Instances.from_layers(np.ones((2, 3, 3), np.uint16))
 
 
+def test_masks_from_run_lengths_never_cost_more_than_a_byte_for_each_pixel_of_their_boxes():
+    noise = np.random.default_rng(0).random((3, 60, 60)) < 0.5
+    bars = np.zeros((3, 60, 60), bool)
+    bars[0, 5:50, 7] = bars[1, 10] = bars[2, 20:40, 20:40] = True
+    for stack in (noise, bars):
+        found = Instances.from_rle(Instances.from_dense(stack).rle(), (60, 60))
+        boxes = found.mask_boxes
+        arrays = [array for array in vars(found.store).values() if isinstance(array, np.ndarray) and array is not boxes]
+        assert sum(array.nbytes for array in arrays) <= (boxes[:, 2:] - boxes[:, :2]).prod(1).sum() + 8 * 4
+        assert (found.dense() == stack).all()
+
+
 def test_run_lengths_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"\[3, 4\]"):
         Instances.from_rle([{"size": [3, 4], "counts": [12]}], (4, 3))

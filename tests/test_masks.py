@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from pycocotools import mask as coco_mask
 
 from apiece import masks
 
@@ -45,53 +44,6 @@ def test_a_tightened_crop_covers_the_same_pixels(mask, corner):
     again[y1:y2, x1:x2] = crop
     assert (again == whole).all()
     assert crop.size == 0 or (crop.any(0)[[0, -1]].all() and crop.any(1)[[0, -1]].all())
-
-
-@few
-@given(images)
-def test_run_lengths_equal_cocos_and_come_back(mask):
-    crop, box = masks.tighten(mask, (0, 0))
-    counts = masks.crop_to_counts(crop, box, mask.shape)
-    text = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
-    assert masks.compress_counts(counts, mask.shape) == text
-    assert masks.expand_counts(text) == counts
-    assert masks.expand_counts(text.encode()) == counts
-    again, box_again = masks.counts_to_crop(counts, mask.shape)
-    assert box_again == box and np.array_equal(again, crop)
-
-
-def test_run_lengths_of_large_images_need_several_groups_of_bits():
-    mask = np.zeros((3000, 2000), bool)
-    mask[7, 3] = mask[2999, 1999] = mask[100:2900, 500:1500] = True
-    crop, box = masks.tighten(mask, (0, 0))
-    counts = masks.crop_to_counts(crop, box, mask.shape)
-    assert masks.expand_counts(masks.compress_counts(counts, mask.shape)) == counts
-    assert sum(counts[1::2]) == mask.sum()
-
-
-def test_runs_of_no_length_are_read_like_others():
-    crop, box = masks.counts_to_crop([2, 1, 0, 1, 2], (3, 2))
-    assert box == (0, 0, 2, 3)
-    assert crop.tolist() == [[False, True], [False, False], [True, False]]
-
-
-def test_a_small_mask_of_a_large_image_keeps_no_more_memory_than_its_box():
-    for counts in ([4000 * 50 + 9, 30, 3970, 30], [4000 * 50 + 9, 8000], [4000 * 50 + 3990, 20]):
-        crop, box = masks.counts_to_crop([*counts, 4000 * 4000 - sum(counts)], (4000, 4000))
-        assert crop.sum() == sum(counts[1::2]) and crop.shape == (box[3] - box[1], box[2] - box[0])
-        assert crop.base is None
-
-
-@pytest.mark.parametrize("counts", [[], [5], [13], [20, -8], [6, 7], [2**60] * 16 + [12]])
-def test_runs_that_do_not_fill_the_image_are_refused(counts):
-    with pytest.raises(ValueError, match="3 x 4 = 12 pixels"):
-        masks.counts_to_crop(counts, (3, 4))
-
-
-@pytest.mark.parametrize("text", ["o", "0\x7f", " ", "o" * 12 + "0", "Zo"])
-def test_damaged_compressed_runs_are_refused(text):
-    with pytest.raises(ValueError, match="damaged"):
-        masks.expand_counts(text)
 
 
 @few

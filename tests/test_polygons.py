@@ -5,8 +5,8 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
-from apiece.masks import compress_counts, crop_to_counts
-from apiece.polygons import crop_to_polygons, polygons_to_crop
+from apiece.forms import from_texts
+from apiece.polygons import crop_to_polygons, polygons_to_texts
 
 few = settings(max_examples=40, deadline=None)
 images = st.tuples(st.integers(1, 11), st.integers(1, 11)).flatmap(lambda size: arrays(bool, size))
@@ -19,6 +19,12 @@ def placed(crop, box, size):
     return mask
 
 
+def drawn(rings, size):
+    """The union of rings as a mask."""
+    store = from_texts(polygons_to_texts([rings], size), size)
+    return placed(store.crop(0), store.boxes[0], size)
+
+
 def doubled_area(ring):
     x, y = np.asarray(ring, float).T
     return (x * np.roll(y, -1) - y * np.roll(x, -1)).sum()
@@ -28,9 +34,9 @@ def filled(mask, corner, size):
     """A mask painted from its outlines: outer rings by COCO's rule, holes taken away."""
     painted = np.zeros(size, bool)
     for outer, *holes in crop_to_polygons(mask, corner):
-        part = placed(*polygons_to_crop([outer.astype(float)], size), size)
+        part = drawn([outer.astype(float)], size)
         for hole in holes:
-            part &= ~placed(*polygons_to_crop([hole.astype(float)], size), size)
+            part &= ~drawn([hole.astype(float)], size)
         painted |= part
     return painted
 
@@ -93,20 +99,19 @@ def test_polygons_are_painted_as_pycocotools_paints_them(seed):
     size = tuple(generator.integers(1, 40, 2).tolist())
     rings = [generator.uniform(-5, 45, (generator.integers(3, 9), 2)).round(2) for _ in range(generator.integers(1, 4))]
     runs = coco_mask.merge(coco_mask.frPyObjects([ring.ravel().tolist() for ring in rings], *size))
-    crop, box = polygons_to_crop(rings, size)
-    assert compress_counts(crop_to_counts(crop, box, size), size) == runs["counts"].decode()
+    assert polygons_to_texts([rings], size) == [runs["counts"]]
 
 
 def test_a_keyhole_polygon_leaves_its_hole_open():
     around = [(1, 1), (9, 1), (9, 9), (1, 9), (1, 1)]
     into_the_hole_and_back = [(3, 3), (3, 7), (7, 7), (7, 3), (3, 3)]
-    crop, box = polygons_to_crop([np.array(around + into_the_hole_and_back, float)], (12, 12))
-    mask = placed(crop, box, (12, 12))
+    mask = drawn([np.array(around + into_the_hole_and_back, float)], (12, 12))
     assert mask[2, 2] and mask[8, 8] and not mask[5, 5] and not mask[0, 0]
 
 
 def test_rings_without_area_and_images_without_pixels_cover_nothing():
-    two_points = np.array([[1.0, 1.0], [5.0, 5.0]])
-    assert polygons_to_crop([two_points], (8, 8))[1] == (0, 0, 0, 0)
-    assert polygons_to_crop([], (8, 8))[0].size == 0
-    assert polygons_to_crop([np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 4.0]])], (0, 8))[0].size == 0
+    two_points, triangle = np.array([[1.0, 1.0], [5.0, 5.0]]), np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 4.0]])
+    assert not drawn([two_points], (8, 8)).any() and not drawn([], (8, 8)).any()
+    assert drawn([triangle], (0, 8)).size == 0
+    texts = polygons_to_texts([[two_points, triangle], [], [triangle]], (8, 8))
+    assert texts[0] == texts[2] != texts[1] and polygons_to_texts([], (8, 8)) == []

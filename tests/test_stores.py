@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from apiece import masks
-from apiece.stores import CropStore, LayerStore
+from apiece.run_lengths import compress_counts, crop_to_counts, read_texts
+from apiece.stores import CropStore, LayerStore, RunStore
 
 few = settings(max_examples=40, deadline=None)
 stacks = st.integers(0, 5).flatmap(lambda count: arrays(bool, (count, 6, 9)))
@@ -26,6 +27,15 @@ def layered(stack):
     return LayerStore(planes, np.arange(count), values)
 
 
+def run(stack):
+    """As COCO's runs, read together with masks before and after that do not belong to the image."""
+    size, counts = stack.shape[1:], [crop_to_counts(*masks.tighten(mask, (0, 0)), mask.shape) for mask in stack]
+    texts = [compress_counts(runs, size) for runs in counts]
+    other = compress_counts([1, 2, 3], (2, 3))
+    pixels = np.array([6, *[size[0] * size[1]] * len(stack), 6])
+    return RunStore.of(read_texts([other, *texts, other], pixels), size, 1, len(stack) + 1)
+
+
 def whole(store):
     stack = np.zeros((len(store), *store.size), bool)
     for plane, (x1, y1, x2, y2), index in zip(stack, store.boxes.tolist(), range(len(store)), strict=True):
@@ -33,7 +43,7 @@ def whole(store):
     return stack
 
 
-@pytest.mark.parametrize("make", [packed, layered])
+@pytest.mark.parametrize("make", [packed, layered, run])
 @few
 @given(stack=stacks)
 def test_masks_come_back_with_their_boxes_and_areas(make, stack):
@@ -43,7 +53,7 @@ def test_masks_come_back_with_their_boxes_and_areas(make, stack):
     assert [tuple(box) for box in store.boxes.tolist()] == [masks.bounding_box(mask) for mask in stack]
 
 
-@pytest.mark.parametrize("make", [packed, layered])
+@pytest.mark.parametrize("make", [packed, layered, run])
 @few
 @given(stack=stacks, data=st.data())
 def test_a_selection_is_the_chosen_masks_in_the_chosen_order(make, stack, data):
@@ -57,7 +67,7 @@ def test_a_selection_is_the_chosen_masks_in_the_chosen_order(make, stack, data):
     assert chosen.areas.tolist() == stack[indices].sum((1, 2)).tolist()
 
 
-@pytest.mark.parametrize("make", [packed, layered])
+@pytest.mark.parametrize("make", [packed, layered, run])
 @few
 @given(stack=stacks)
 def test_layers_hold_every_object_whole_numbered_from_1(make, stack):
@@ -67,10 +77,11 @@ def test_layers_hold_every_object_whole_numbered_from_1(make, stack):
     assert layers.max(initial=0) <= len(stack)
 
 
+@pytest.mark.parametrize("make", [layered, run])
 @few
-@given(stacks)
-def test_packing_layers_keeps_every_mask(stack):
-    assert (whole(layered(stack).packed()) == stack).all()
+@given(stack=stacks)
+def test_packing_keeps_every_mask(make, stack):
+    assert (whole(make(stack).packed()) == stack).all()
 
 
 def test_a_crop_costs_one_bit_a_pixel():
@@ -100,3 +111,13 @@ def test_huge_values_are_renumbered_without_a_table():
     assert store.renumbered(0)[[2, 4, 4], [0, 0, 1]].tolist() == [1, 0, 2]
     assert store.renumbered(0, slice(4, 5)).tolist() == [[0, 2, 2, 2]]
     assert store.areas.tolist() == [4, 3]
+
+
+@pytest.mark.parametrize("make", [packed, layered, run])
+@few
+@given(stack=stacks, first=st.integers(0, 7), rows=st.integers(0, 7))
+def test_some_rows_of_a_crop_are_those_rows(make, stack, first, rows):
+    store = make(stack)
+    for index in range(len(stack)):
+        wanted = store.crop(index)[first : first + rows]
+        assert np.array_equal(store.crop(index, slice(first, first + rows)), wanted)

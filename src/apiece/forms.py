@@ -8,14 +8,17 @@ from jaxtyping import Bool, Integer
 from numpy import ndarray
 
 from apiece import masks, polygons
-from apiece.masks import Box, Size
-from apiece.stores import CropStore, LayerStore
+from apiece.masks import Size
+from apiece.run_lengths import compress_counts, crop_to_counts, edges_to_counts, read_texts
+from apiece.stores import CropStore, LayerStore, RunStore, Store
 
 
 def from_crops(crops: Sequence[Bool[ndarray, "_ _"]], boxes: Any, size: Size) -> CropStore:
     """From masks cut to boxes in the image, of which the corners count; empty borders of crops are cut away."""
     corners = np.asarray(boxes, np.int64).reshape(-1, 4)[:, :2].tolist()
-    return _packed([masks.tighten(crop, (x, y)) for crop, (x, y) in zip(crops, corners, strict=True)], size)
+    tight = [masks.tighten(crop, (x, y)) for crop, (x, y) in zip(crops, corners, strict=True)]
+    boxes = np.array([box for _, box in tight], np.int64).reshape(-1, 4)
+    return CropStore.pack([crop for crop, _ in tight], boxes, size)
 
 
 def from_dense(stack: Bool[ndarray, "N H W"]) -> CropStore:
@@ -45,48 +48,59 @@ def from_layers(layers: Integer[ndarray, "L H W"]) -> LayerStore:
     return LayerStore(layers, layer, values)
 
 
-def from_rle(runs: Iterable[Mapping[str, Any]], size: Size) -> CropStore:
+def from_rle(runs: Iterable[Mapping[str, Any]], size: Size) -> RunStore | CropStore:
     """From COCO's run lengths, compressed or not.
 
     Raises:
         ValueError: runs that are damaged or made for another size.
     """
-    pairs = []
+    texts = []
     for run in runs:
         if tuple(run["size"]) != tuple(size):
             raise ValueError(f"run lengths for an image of {run['size']}, but the image is {list(size)}")
         counts = run["counts"]
-        if isinstance(counts, str | bytes):
-            counts = masks.expand_counts(counts)
-        pairs.append(masks.counts_to_crop(counts, size))
-    return _packed(pairs, size)
+        texts.append(counts if isinstance(counts, str | bytes) else compress_counts(counts, size))
+    return from_texts(texts, size)
 
 
-def from_polygons(outlines: Iterable[Sequence], size: Size) -> CropStore:
+def from_polygons(outlines: Iterable[Sequence], size: Size) -> RunStore | CropStore:
     """From the rings whose union each object is, by COCO's rule."""
-    rings = ([np.asarray(ring, float).reshape(-1, 2) for ring in of_object] for of_object in outlines)
-    return _packed([polygons.polygons_to_crop(of_object, size) for of_object in rings], size)
+    rings = [[np.asarray(ring, float).reshape(-1, 2) for ring in of_object] for of_object in outlines]
+    return from_texts(polygons.polygons_to_texts(rings, size), size)
 
 
-def _packed(pairs: Sequence[tuple[Bool[ndarray, "_ _"], Box]], size: Size) -> CropStore:
-    """From crops that are tight already, and their boxes."""
-    boxes = np.array([box for _, box in pairs], np.int64).reshape(-1, 4)
-    return CropStore.pack([crop for crop, _ in pairs], boxes, size)
+def from_texts(texts: Sequence[str | bytes], size: Size) -> RunStore | CropStore:
+    """From COCO's compressed run lengths.
+
+    Raises:
+        ValueError: one of them is damaged, or does not fill the image.
+    """
+    runs = read_texts(texts, np.full(len(texts), size[0] * size[1]))
+    return leaner(RunStore.of(runs, size, 0, len(texts)))
 
 
-def crops(store: CropStore | LayerStore) -> Iterator[Bool[ndarray, "_ _"]]:
+def leaner(store: RunStore) -> RunStore | CropStore:
+    """The same masks, never in more room than a byte for each pixel of their boxes."""
+    used, pixels = store.start.nbytes + store.stop.nbytes, int((store.stop - store.start).sum())
+    # Boxes are no smaller than masks: mostly there is no need to look at them.
+    if used <= pixels or used <= (store.boxes[:, 2:] - store.boxes[:, :2]).prod(1).sum():
+        return store
+    return store.packed()
+
+
+def crops(store: Store) -> Iterator[Bool[ndarray, "_ _"]]:
     """Each mask inside its box, one at a time."""
     return (store.crop(index) for index in range(len(store)))
 
 
-def same(one: CropStore | LayerStore, other: CropStore | LayerStore) -> bool:
+def same(one: Store, other: Store) -> bool:
     """The same masks in the same order, to the last pixel?"""
     if not np.array_equal(one.boxes, other.boxes):
         return False
     return all(np.array_equal(mine, yours) for mine, yours in zip(crops(one), crops(other), strict=True))
 
 
-def dense(store: CropStore | LayerStore) -> Bool[ndarray, "N H W"]:
+def dense(store: Store) -> Bool[ndarray, "N H W"]:
     """One full-size mask for each object."""
     stack = np.zeros((len(store), *store.size), bool)
     for plane, crop, (x1, y1, x2, y2) in zip(stack, crops(store), store.boxes.tolist(), strict=True):
@@ -94,7 +108,7 @@ def dense(store: CropStore | LayerStore) -> Bool[ndarray, "N H W"]:
     return stack
 
 
-def label_map(store: CropStore | LayerStore, rows: slice = slice(None)) -> Integer[ndarray, "h W"]:
+def label_map(store: Store, rows: slice = slice(None)) -> Integer[ndarray, "h W"]:
     """Rows of one map of all objects, numbered from 1; the smallest is seen, of equal ones the first."""
     if isinstance(store, LayerStore) and len(store.planes) == 1:
         return store.renumbered(0, rows)
@@ -121,15 +135,20 @@ def resized(layers: Integer[ndarray, "L H W"], size: Size) -> Integer[ndarray, "
     return layers[:, rows[:, None], columns]
 
 
-def rle(store: CropStore | LayerStore) -> list[dict[str, Any]]:
+def rle(store: Store) -> list[dict[str, Any]]:
     """COCO's compressed run lengths of each object."""
     size = store.size
-    boxes = map(tuple, store.boxes.tolist())
-    counts = (masks.crop_to_counts(crop, box, size) for crop, box in zip(crops(store), boxes, strict=True))
-    return [{"size": list(size), "counts": masks.compress_counts(runs, size)} for runs in counts]
+    if isinstance(store, RunStore):
+        edges = np.stack([store.start, store.stop], 1).reshape(-1).astype(np.int64)
+        counts = (edges_to_counts(of_object, size) for of_object in np.split(edges, 2 * store.offsets[1:-1]))
+        counts = list(counts)[: len(store)]
+    else:
+        boxes = map(tuple, store.boxes.tolist())
+        counts = (crop_to_counts(crop, box, size) for crop, box in zip(crops(store), boxes, strict=True))
+    return [{"size": list(size), "counts": compress_counts(runs, size)} for runs in counts]
 
 
-def outlines(store: CropStore | LayerStore) -> list[list[list[Integer[ndarray, "_ 2"]]]]:
+def outlines(store: Store) -> list[list[list[Integer[ndarray, "_ 2"]]]]:
     """For each object its parts, for each part the outer ring and the holes' rings."""
     corners = store.boxes[:, :2].tolist()
     return [polygons.crop_to_polygons(crop, (x, y)) for crop, (x, y) in zip(crops(store), corners, strict=True)]

@@ -12,7 +12,7 @@ from numpy import ndarray
 from apiece import forms
 from apiece.fields import Fields, demand_rows, joined
 from apiece.masks import Size
-from apiece.stores import CropStore, LayerStore
+from apiece.stores import CropStore, Store
 from apiece.tensors import InstanceTensors
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Instances:
         size: Size,
         labels: Any,
         *,
-        store: CropStore | LayerStore | None = None,
+        store: Store | None = None,
         scores: Any = None,
         ignore: Any = None,
         boxes: Any = None,
@@ -62,7 +62,7 @@ class Instances:
         return Fields(self.labels, self.scores, self.ignore, self._boxes, self._areas, self.columns)
 
     @classmethod
-    def _of(cls, store: CropStore | LayerStore, labels: Any, fields: Mapping[str, Any]) -> Instances:
+    def _of(cls, store: Store, labels: Any, fields: Mapping[str, Any]) -> Instances:
         return cls(store.size, np.zeros(len(store)) if labels is None else labels, store=store, **fields)
 
     @classmethod
@@ -145,7 +145,7 @@ class Instances:
         return self._store is not None
 
     @property
-    def store(self) -> CropStore | LayerStore:
+    def store(self) -> Store:
         """Where the masks lie.
 
         Raises:

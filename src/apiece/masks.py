@@ -1,11 +1,9 @@
-"""Masks in their many forms: crops, run lengths, label maps and layers. Pure functions on NumPy arrays.
+"""Masks in their many forms: crops, label maps and layers. Pure functions on NumPy arrays. (`run_lengths`: COCO's.)
 
-A *crop* is a mask cut to its bounding box: a bool array `h w` and the box's corner `(x1, y1)` in the image. Run lengths
-are COCO's: column by column, zeros first.
+A *crop* is a mask cut to its bounding box: a bool array `h w` and the box's corner `(x1, y1)` in the image.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Integer
@@ -114,87 +112,6 @@ def renumber(
     hit = values[order][place] == label_map
     result[hit] = numbers[order][place][hit]
     return result
-
-
-def crop_to_counts(crop: Bool[ndarray, "h w"], box: Box, size: Size) -> list[int]:
-    """Run lengths of the whole image's mask, column by column, zeros first, without making the whole image."""
-    height, width = size
-    x1, y1, _, _ = box
-    # A border of zeros above and below each column makes every run begin and end inside its column.
-    columns = np.zeros((crop.shape[1], crop.shape[0] + 2), np.int8)
-    columns[:, 1:-1] = crop.T
-    column, row = np.nonzero(np.diff(columns, axis=1))
-    edges = (x1 + column.astype(np.int64)) * height + y1 + row
-    # A run that ends at a column's foot and goes on at the next one's head is one run.
-    if crop.shape[0] == height and len(edges) > 2:
-        joined = np.flatnonzero(edges[1:-1:2] == edges[2::2])
-        edges = np.delete(edges, np.concatenate([2 * joined + 1, 2 * joined + 2]))
-    if len(edges) and edges[-1] == height * width:
-        edges = edges[:-1]
-    return np.diff(np.concatenate([[0], edges, [height * width]])).tolist()
-
-
-def counts_to_crop(counts: Sequence[int], size: Size) -> tuple[Bool[ndarray, "h w"], Box]:
-    """The crop and box of a mask given by COCO's run lengths.
-
-    Raises:
-        ValueError: the runs do not add up to the image's pixels.
-    """
-    height, width = size
-    runs = np.asarray(counts, np.int64)
-    # Each run is looked at by itself too: a sum of huge ones could come round to the right figure.
-    if runs.sum() != height * width or (runs < 0).any() or (runs > height * width).any():
-        raise ValueError(f"run lengths that do not fill the image of {height} x {width} = {height * width} pixels")
-    edges = np.cumsum(runs)
-    stops = edges[1::2]
-    starts = edges[0::2][: len(stops)]
-    inked = stops > starts
-    starts, stops = starts[inked], stops[inked]
-    if not len(starts):
-        return np.zeros((0, 0), bool), (0, 0, 0, 0)
-    (first, top), (last, bottom) = np.divmod(starts, height), np.divmod(stops - 1, height)
-    # A run that goes on in the next column touches foot and head; else the rows between the runs' ends hold them all.
-    y1, y2 = (int(top.min()), int(bottom.max()) + 1) if (first == last).all() else (0, height)
-    x1, x2 = int(first[0]), int(last[-1]) + 1
-    change = np.zeros((x2 - x1) * (y2 - y1) + 1, np.int8)
-    change[(first - x1) * (y2 - y1) + top - y1] += 1
-    change[(last - x1) * (y2 - y1) + bottom - y1 + 1] -= 1
-    columns = np.cumsum(change[:-1], dtype=np.int8).view(bool).reshape(x2 - x1, y2 - y1)
-    return np.ascontiguousarray(columns.T), (x1, y1, x2, y2)
-
-
-def compress_counts(counts: Sequence[int], size: Size) -> str:
-    """COCO's compressed form of run lengths."""
-    from pycocotools import mask as coco_mask
-
-    runs: Any = {"counts": list(counts), "size": list(size)}
-    packed: Any = coco_mask.frPyObjects(runs, *size)
-    return packed["counts"].decode()
-
-
-def expand_counts(text: str | bytes) -> list[int]:
-    """The run lengths in COCO's compressed form.
-
-    Each number is written in groups of five bits, lowest first, bit six set while more follow; from the third run on it
-    is the difference to the run before the last.
-    """
-    codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
-    if not codes.size:
-        return []
-    if ((codes < 0) | (codes > 63)).any() or codes[-1] & 32:
-        raise ValueError("the compressed run lengths are damaged")
-    more = (codes & 32) > 0
-    starts = np.flatnonzero(np.concatenate([[True], ~more[:-1]]))
-    lengths = np.diff(np.append(starts, len(codes)))
-    place = np.arange(len(codes)) - np.repeat(starts, lengths)
-    if place.max() > 11:
-        raise ValueError("the compressed run lengths are damaged")
-    numbers = np.add.reduceat((codes & 31) << (5 * place), starts)
-    last = starts + lengths - 1
-    numbers = np.where(codes[last] & 16, numbers - (np.int64(1) << (5 * lengths)), numbers)
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers.tolist()
 
 
 def first_fit(

@@ -7,18 +7,30 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 from numpy import ndarray
 
-from apiece.masks import Box, Size, counts_to_crop, expand_counts
+from apiece.masks import Size
+from apiece.run_lengths import compress_counts
 
 
-def polygons_to_crop(rings: Sequence[Float[ndarray, "_ 2"]], size: Size) -> tuple[Bool[ndarray, "h w"], Box]:
-    """Rasterize the union of closed rings as COCO does. Rings of fewer than three points cover nothing."""
+def polygons_to_texts(outlines: Sequence[Sequence[Float[ndarray, "_ 2"]]], size: Size) -> list[bytes]:
+    """The compressed run lengths of objects, each the union of closed rings, as COCO rasterizes them.
+
+    Rings of fewer than three points cover nothing.
+    """
     from pycocotools import mask as coco_mask
 
-    flat = [np.asarray(ring, float).reshape(-1).tolist() for ring in rings if len(ring) >= 3]
-    if not flat or not size[0] or not size[1]:
-        return np.zeros((0, 0), bool), (0, 0, 0, 0)
-    runs = coco_mask.merge(coco_mask.frPyObjects(flat, *size))
-    return counts_to_crop(expand_counts(runs["counts"]), size)
+    drawn = [[ring.reshape(-1) for ring in rings if len(ring) >= 3] for rings in outlines]
+    flat: Any = [ring for rings in drawn for ring in rings]
+    painted: Any = iter(coco_mask.frPyObjects(flat, *size) if flat and size[0] and size[1] else ())
+    several = [[runs for _, runs in zip(rings, painted, strict=False)] for rings in drawn]
+    return [_union(runs) if runs else compress_counts([size[0] * size[1]], size).encode() for runs in several]
+
+
+def _union(runs: list[Any]) -> bytes:
+    """The compressed run lengths of the union of some."""
+    from pycocotools import mask as coco_mask
+
+    merged: Any = coco_mask.merge(runs) if len(runs) > 1 else runs[0]
+    return merged["counts"]
 
 
 def crop_to_polygons(crop: Bool[ndarray, "h w"], corner: tuple[int, int]) -> list[list[Integer[ndarray, "_ 2"]]]:

@@ -1,22 +1,35 @@
 """Found objects against truth: every community's figures from one comparison of each image. Never imports torch."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from apiece.data.dataset import Dataset
+from apiece.data.workers import Workers
 from apiece.errors import CallError, InputError
 from apiece.instances import Instances
 from apiece.metrics.operating_point import best_threshold
 from apiece.metrics.report import Report
 from apiece.metrics.scorer import METRICS, Scorer, compare
+from apiece.metrics.table import Record
 
 __all__ = ["METRICS", "Report", "Scorer", "best_threshold", "compare", "score"]
 
 Opened = Dataset | Sequence[Instances]
 Found = Opened | str | Path
+TOGETHER = 256
+"""Objects that are compared at once: with more, what is being worked on no longer fits the processor's caches."""
+
+
+_AREA_NOTES = {
+    None: "A found object is small or large by what is compared: its mask (segm) or its box (bbox).",
+    "segm": "A found object is small or large by its mask.",
+    "bbox": "A found object is small or large by its box, as in pycocotools where results have boxes.",
+}
 
 
 def score(
@@ -32,6 +45,7 @@ def score(
     intervals: bool = False,
     against: Found | None = None,
     coco_options: dict[str, Any] | None = None,
+    jobs: int = 1,
 ) -> Report:
     """Score anybody's found objects against truth.
 
@@ -39,7 +53,8 @@ def score(
         found: a data set of results, its path, or one `Instances` for each image of `truth`.
         truth: a data set, its path, or a sequence of `Instances`.
         metrics: of `METRICS`.
-        threshold: found objects with a lower score are left out of everything but AP.
+        threshold: found objects with a lower score are left out of everything but AP. By default the one that stands
+            in a file that `predict` wrote; else, and with 0, every found object counts.
         classes: names of the classes where `truth` is a sequence; by default "0", "1", ...
         class_agnostic: objects match whatever their class.
         allow_missing: an image without results counts as one where nothing was found, and results for images that the
@@ -48,19 +63,28 @@ def score(
         intervals: add 95 % confidence intervals of the main figures.
         against: other findings in the same images: adds `"difference"`, the first's main figures minus these'.
         coco_options: further arguments of `metrics.coco.coco`.
+        jobs: how many processes read and compare images; the figures are the same.
 
     Raises:
         InputError: images or classes of one side that the other does not have, sizes that differ, files that cannot be
             read.
-        CallError: a metric that does not exist.
+        CallError: a metric that does not exist, or no process.
     """
+    if jobs < 1:
+        raise CallError(f"{jobs} jobs: at least 1 is needed.")
     truth = _opened_truth(truth, split)
 
     def scored(findings: Found) -> Scorer:
-        names, pairs = _pairs(_opened_found(findings, truth), truth, classes, allow_missing, class_agnostic)
-        scorer = Scorer(names, metrics, threshold=threshold, class_agnostic=class_agnostic, coco_options=coco_options)
-        for name, found_here, true_here in pairs:
-            scorer.add(name, found_here, true_here)
+        opened = _opened_found(findings, truth)
+        names, pairs = _paired(opened, truth, classes, allow_missing, class_agnostic)
+        own = opened.threshold if isinstance(opened, Dataset) else None
+        point = own if threshold is None else threshold
+        scorer = Scorer(names, metrics, threshold=point, class_agnostic=class_agnostic, coco_options=coco_options)
+        if threshold is None and own is not None and isinstance(opened, Dataset):
+            scorer.notes.append(f"The threshold stands in {opened.path}; another can be given, 0 counts every object.")
+        if "coco" in metrics:
+            scorer.notes.append(_AREA_NOTES[(coco_options or {}).get("found_area")])
+        scorer.records += _compared(scorer, pairs, jobs)
         return scorer
 
     scorer = scored(found)
@@ -88,25 +112,32 @@ def _opened_found(found: Found, truth: Opened) -> Opened:
     return open_found(found, truth)
 
 
-def _pairs(
+@dataclass(frozen=True)
+class _Pairs:
+    """The images of both sides, in the order in which they count.
+
+    Attributes:
+        names: of the images.
+        read: some places in that order -> found and true objects of each.
+    """
+
+    names: Sequence[str]
+    read: Callable[[range], Iterator[tuple[Instances, Instances]]]
+
+
+def _paired(
     found: Opened, truth: Opened, classes: Sequence[str] | None, allow_missing: bool, class_agnostic: bool
-) -> tuple[Sequence[str], Iterable[tuple[str, Instances, Instances]]]:
-    """The classes' names, and each image's name, found and true objects."""
+) -> tuple[Sequence[str], _Pairs]:
+    """The classes' names, and the images of both sides."""
     if isinstance(truth, Dataset) and isinstance(found, Dataset):
-        return truth.classes, _paired(found, truth, allow_missing, class_agnostic)
-    ours, theirs = _sequence(found), _sequence(truth)
+        return truth.classes, _by_name(found, truth, allow_missing, class_agnostic)
+    ours, theirs = (
+        list(side.truths(range(len(side)))) if isinstance(side, Dataset) else side for side in (found, truth)
+    )
+    if len(ours) != len(theirs):
+        raise InputError(f"{len(ours)} images with found objects, but {len(theirs)} with truth: one each is needed.")
     names = classes or (truth.classes if isinstance(truth, Dataset) else _class_names([*ours, *theirs]))
-    return names, _numbered(ours, theirs)
-
-
-def _sequence(side: Opened) -> Sequence[Instances]:
-    return [side.truth(i) for i in range(len(side))] if isinstance(side, Dataset) else side
-
-
-def _numbered(found: Sequence[Instances], truth: Sequence[Instances]) -> list[tuple[str, Instances, Instances]]:
-    if len(found) != len(truth):
-        raise InputError(f"{len(found)} images with found objects, but {len(truth)} with truth: one each is needed.")
-    return [(str(i), ours, theirs) for i, (ours, theirs) in enumerate(zip(found, truth, strict=True))]
+    return names, _Pairs([str(i) for i in range(len(ours))], lambda chosen: ((ours[i], theirs[i]) for i in chosen))
 
 
 def _class_names(sides: Sequence[Instances]) -> tuple[str, ...]:
@@ -114,16 +145,14 @@ def _class_names(sides: Sequence[Instances]) -> tuple[str, ...]:
     return tuple(str(number) for number in range(highest + 1))
 
 
-def _paired(
-    found: Dataset, truth: Dataset, allow_missing: bool, class_agnostic: bool
-) -> Iterator[tuple[str, Instances, Instances]]:
+def _by_name(found: Dataset, truth: Dataset, allow_missing: bool, class_agnostic: bool) -> _Pairs:
     """The images of both sets by name, with the found objects' labels numbered as the truth's.
 
     They come in the order of COCO's image ids, where the truth has some, because ties between images go by it.
     """
-    places = _places(found, truth)
-    missing = [name for name, place in zip(truth.names, places, strict=True) if place is None]
-    used = set(places)
+    there = places(found, truth)
+    missing = [name for name, place in zip(truth.names, there, strict=True) if place is None]
+    used = set(there)
     unknown = [name for place, name in enumerate(found.names) if place not in used]
     if missing and not allow_missing:
         raise InputError(
@@ -131,31 +160,65 @@ def _paired(
         )
     if unknown and not allow_missing:
         raise InputError(f"{found.path}: {_list(unknown)} not in {truth.path}: take it out, or allow missing ones.")
-    labels = _label_map(found, truth, class_agnostic)
-    ids = truth.image_ids
-    order = (
-        range(len(truth)) if ids is None else sorted(range(len(truth)), key=lambda i: (isinstance(ids[i], str), ids[i]))
-    )
-    for i in order:
-        place, theirs = places[i], truth.truth(i)
-        if place is None:
-            yield truth.names[i], Instances.empty(theirs.size, scored=True), theirs
-            continue
-        ours = found.truth(place)
-        yield truth.names[i], ours.replace(labels=labels[ours.labels]), theirs
+    labels, ids = label_map(found, truth, class_agnostic), truth.image_ids
+    order, same = list(range(len(truth))), np.array_equal(labels, np.arange(len(labels)))
+    if ids is not None:
+        order.sort(key=lambda i: (isinstance(ids[i], str), ids[i]))
+
+    def read(chosen: range) -> Iterator[tuple[Instances, Instances]]:
+        images = order[chosen.start : chosen.stop]
+        ours = found.truths([place for place in (there[i] for i in images) if place is not None])
+        for i, theirs in zip(images, truth.truths(images), strict=True):
+            if there[i] is None:
+                yield Instances.empty(theirs.size, scored=True), theirs
+                continue
+            mine = next(ours)
+            yield (mine if same and (mine.labels >= 0).all() else mine.replace(labels=labels[mine.labels])), theirs
+
+    return _Pairs([truth.names[i] for i in order], read)
 
 
-def _places(found: Dataset, truth: Dataset) -> list[int | None]:
+def _compared(scorer: Scorer, pairs: _Pairs, jobs: int) -> Iterator[Record]:
+    """Every image, compared: by this process, or by several."""
+    count = len(pairs.names)
+    work = partial(_records, scorer, pairs)
+    jobs = min(jobs, count)
+    if jobs < 2:
+        yield from work(0, count)
+        return
+    share = max(1, min(count // (8 * jobs), 256))
+    workers = Workers(work, jobs, "fork")
+    try:
+        parts = ((number, (first, min(first + share, count))) for number, first in enumerate(range(0, count, share)))
+        for records in workers.results(parts, 2 * jobs):
+            yield from records
+    finally:
+        workers.close()
+
+
+def _records(scorer: Scorer, pairs: _Pairs, first: int, last: int) -> list[Record]:
+    """The images first..last - 1, compared some at a time."""
+    records, batch, objects = [], [], 0
+    for name, (ours, theirs) in zip(pairs.names[first:last], pairs.read(range(first, last)), strict=True):
+        batch.append((name, ours, theirs))
+        objects += len(ours) + len(theirs) + 1
+        if objects >= TOGETHER:
+            records += scorer.compared(batch)
+            batch, objects = [], 0
+    return records + scorer.compared(batch)
+
+
+def places(found: Dataset, truth: Dataset) -> list[int | None]:
     """Where the found set has each image of the truth: by its whole name, or by its last part if only one has it."""
-    places: dict[str, int | None] = {}
+    there: dict[str, int | None] = {}
     for place, name in enumerate(found.names):
         last = name.rsplit("/", 1)[-1]
-        places[last] = None if last in places else place
-    places |= {name: place for place, name in enumerate(found.names)}
-    return [places.get(name, places.get(name.rsplit("/", 1)[-1])) for name in truth.names]
+        there[last] = None if last in there else place
+    there |= {name: place for place, name in enumerate(found.names)}
+    return [there.get(name, there.get(name.rsplit("/", 1)[-1])) for name in truth.names]
 
 
-def _label_map(found: Dataset, truth: Dataset, class_agnostic: bool) -> np.ndarray:
+def label_map(found: Dataset, truth: Dataset, class_agnostic: bool) -> np.ndarray:
     """The truth's number of each class of the found set."""
     if class_agnostic or len(found.classes) == len(truth.classes) == 1:
         return np.zeros(max(len(found.classes), 1), np.int64)

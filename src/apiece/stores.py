@@ -1,4 +1,4 @@
-"""Where the masks of `Instances` lie: packed bits of crops, or the label layers they were read from."""
+"""Where the masks of `Instances` lie: packed bits of crops, or the run lengths or label layers they were read from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Integer, UInt8
 from numpy import ndarray
 
 from apiece.masks import LARGE, Size, first_fit, label_areas, label_boxes, label_type, renumber
+from apiece.run_lengths import ColumnRuns, cumulated
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class CropStore:
         return cls(size, np.asarray(boxes, np.int32).reshape(-1, 4), bits, offsets)
 
     @classmethod
-    def joined(cls, stores: "Sequence[CropStore | LayerStore]") -> "CropStore":
+    def joined(cls, stores: "Sequence[Store]") -> "CropStore":
         """The masks of one or more stores of one image, in order."""
         packed = [store if isinstance(store, CropStore) else store.packed() for store in stores]
         starts = np.cumsum([0, *(len(store.bits) for store in packed)])
@@ -73,6 +74,80 @@ class CropStore:
     def layers(self) -> Integer[ndarray, "L H W"]:
         """Label layers that hold every object whole, numbered from 1."""
         return first_fit([self.crop(i) for i in range(len(self))], self.boxes, self.size)
+
+
+@dataclass(frozen=True)
+class RunStore:
+    """N masks as COCO's runs: stretches of pixels counted down the columns of the image.
+
+    Attributes:
+        size: height and width of the image.
+        start, stop: of each stretch, ascending within a mask; none is of no length, none touch.
+        offsets: where each mask's stretches begin; one more at the end.
+    """
+
+    size: Size
+    start: Integer[ndarray, " R"]
+    stop: Integer[ndarray, " R"]
+    offsets: Integer[ndarray, " offsets"]
+
+    @classmethod
+    def of(cls, runs: ColumnRuns, size: Size, first: int, last: int) -> "RunStore":
+        """The masks first..last - 1 of some that were read together, which are of one image."""
+        begin, end = runs.offsets[[first, last]].tolist()
+        return cls(size, runs.start[begin:end], runs.stop[begin:end], runs.offsets[first : last + 1] - begin)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def boxes(self) -> Integer[ndarray, "N 4"]:
+        """Boxes `x1 y1 x2 y2` of the masks; zeros for an empty one."""
+        boxes = np.zeros((len(self), 4), np.int32)
+        inked = np.flatnonzero(np.diff(self.offsets))
+        if len(inked):
+            height = self.size[0]
+            (first, top), (last, bottom) = np.divmod(self.start, height), np.divmod(self.stop - 1, height)
+            # A stretch that goes on in the next column touches foot and head.
+            across, begin = first != last, self.offsets[inked]
+            boxes[inked, 0] = first[begin]
+            boxes[inked, 1] = np.minimum.reduceat(np.where(across, 0, top), begin)
+            boxes[inked, 2] = last[self.offsets[inked + 1] - 1] + 1
+            boxes[inked, 3] = np.maximum.reduceat(np.where(across, height - 1, bottom), begin) + 1
+        return boxes
+
+    @cached_property
+    def areas(self) -> Integer[ndarray, " N"]:
+        """Pixels of each mask."""
+        return np.diff(cumulated(self.stop - self.start)[self.offsets])
+
+    def crop(self, index: int, rows: slice = slice(None)) -> Bool[ndarray, "h w"]:
+        """The mask of one object inside its box, or some rows of it."""
+        x1, y1, x2, y2 = self.boxes[index].tolist()
+        height, stretches = y2 - y1, slice(self.offsets[index], self.offsets[index + 1])
+        # Inside the box the columns are shorter.
+        first, top = np.divmod(self.start[stretches], self.size[0])
+        last, bottom = np.divmod(self.stop[stretches] - 1, self.size[0])
+        change = np.zeros((x2 - x1) * height + 1, np.int8)
+        change[(first - x1) * height + top - y1] = 1
+        change[(last - x1) * height + bottom - y1 + 1] -= 1
+        columns = np.cumsum(change[:-1], dtype=np.int8).view(bool).reshape(x2 - x1, height)
+        return np.ascontiguousarray(columns.T[rows])
+
+    def select(self, indices: Integer[ndarray, " M"]) -> "RunStore":
+        """The store of some of the objects, in the order of `indices`."""
+        counts = np.diff(self.offsets)[indices]
+        offsets = cumulated(counts)
+        place = np.arange(offsets[-1]) + np.repeat(self.offsets[indices] - offsets[:-1], counts)
+        return RunStore(self.size, self.start[place], self.stop[place], offsets)
+
+    def layers(self) -> Integer[ndarray, "L H W"]:
+        """Label layers that hold every object whole, numbered from 1."""
+        return self.packed().layers()
+
+    def packed(self) -> CropStore:
+        """The same masks as packed crops."""
+        return CropStore.pack([self.crop(i) for i in range(len(self))], self.boxes, self.size)
 
 
 @dataclass(frozen=True)
@@ -164,3 +239,7 @@ class LayerStore:
     def packed(self) -> CropStore:
         """The same masks as packed crops."""
         return CropStore.pack([self.crop(i) for i in range(len(self))], self.boxes, self.size)
+
+
+Store = CropStore | RunStore | LayerStore
+"""Any of the three."""

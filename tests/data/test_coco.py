@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from apiece.data.coco import open_coco, write_coco
-from apiece.data.coco_entries import corner_box, source_box
+from apiece.data.coco_entries import corner_boxes, source_box
 from apiece.data.coco_results import open_coco_results, write_coco_results
 from apiece.errors import InputError
 from apiece.instances import Instances
@@ -307,8 +307,8 @@ def test_an_object_without_a_class_cannot_be_written(tmp_path):
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.floats(0, 1e4) | st.decimals(0, 999, places=2).map(float), min_size=4, max_size=4))
 def test_boxes_that_were_read_are_written_so_that_they_are_read_the_same(box):
-    corners = corner_box({"bbox": box})
-    assert corner_box({"bbox": source_box(list(corners))}) == corners
+    (corners,) = corner_boxes([box]).tolist()
+    assert corner_boxes([source_box(corners)]).tolist() == [corners]
 
 
 # --- results ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apiece.data.dataset import Dataset
+from apiece.data.dataset import Dataset, Together
 from apiece.errors import InputError
 from apiece.instances import Instances
 
@@ -105,3 +105,19 @@ def test_channels_are_those_of_the_first_image():
 def test_a_data_set_travels_to_another_process():
     data = pickle.loads(pickle.dumps(made().subset([3])))
     assert data.names == ("image003",) and (data[0].image == 3).all()
+
+
+def test_objects_of_several_images_come_in_the_order_asked_for():
+    data = made(10)
+    assert [len(one) for one in data.truths([4, 2, 4])] == [len(data.truth(index)) for index in (4, 2, 4)]
+    asked = []
+
+    def read(indices):
+        asked.append(list(indices))
+        return (truth(index) for index in indices)
+
+    together = made(10, read_truth=Together(read)).subset([7, 3, 5])
+    pairs = zip(together.truths([2, 0]), (5, 7), strict=True)
+    assert all(one.equals(data.truth(index)) for one, index in pairs)
+    assert together.truth(1).equals(data.truth(3))
+    assert asked == [[5, 7], [3]]

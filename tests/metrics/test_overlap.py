@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from apiece.instances import Instances
-from apiece.metrics.overlap import box_areas, box_overlap, overlap
+from apiece.metrics.overlap import box_areas, box_overlap, mask_overlaps, overlap
 from apiece.metrics.runs import meetings, row_runs
 
 
@@ -10,6 +10,10 @@ def objects(generator: np.random.Generator, size: tuple[int, int], kind: str) ->
     if kind == "dense":
         stack = generator.random((generator.integers(0, 8), *size)) < generator.random()
         return Instances.from_dense(stack)
+    if kind == "run lengths":
+        dense = objects(generator, size, "dense")
+        stack = np.kron(dense.dense(), np.ones((1, 9, 1), bool))[:, : size[0]]
+        return Instances.from_rle(Instances.from_dense(stack).rle(), size)
     if kind == "label map":
         return Instances.from_label_map(generator.integers(0, 6, size))
     if kind == "layers":
@@ -24,8 +28,8 @@ def table(found: Instances, truth: Instances) -> np.ndarray:
     return mine @ theirs.T
 
 
-@pytest.mark.parametrize("theirs", ["dense", "label map", "layers", "some of a label map"])
-@pytest.mark.parametrize("ours", ["dense", "label map", "layers", "some of a label map"])
+@pytest.mark.parametrize("theirs", ["dense", "run lengths", "label map", "layers", "some of a label map"])
+@pytest.mark.parametrize("ours", ["dense", "run lengths", "label map", "layers", "some of a label map"])
 def test_intersections_are_those_of_the_dense_masks(ours, theirs):
     generator = np.random.default_rng(1)
     for _ in range(12):
@@ -39,6 +43,21 @@ def test_intersections_are_those_of_the_dense_masks(ours, theirs):
         assert (np.diff(pairs.found * max(len(truth), 1) + pairs.truth) > 0).all()
         assert (pairs.found_areas == found.mask_areas).all()
         assert (pairs.truth_areas == truth.mask_areas).all()
+
+
+@pytest.mark.parametrize("kinds", [("run lengths", "run lengths"), ("run lengths", "label map")])
+def test_images_compared_together_have_the_overlaps_they_have_alone(kinds):
+    generator = np.random.default_rng(7)
+    images = []
+    for _ in range(9):
+        size = tuple(generator.integers(1, 30, 2).tolist())
+        images.append(tuple(objects(generator, size, kind) for kind in kinds))
+    images.insert(4, (images[4][0][:0], images[4][1][:0]))
+    for together, (found, truth) in zip(mask_overlaps(images), images, strict=True):
+        alone = overlap(found, truth)
+        for name in ("found", "truth", "intersection", "found_areas", "truth_areas"):
+            assert np.array_equal(getattr(together, name), getattr(alone, name))
+    assert mask_overlaps([]) == []
 
 
 def test_intersections_are_the_same_when_the_full_table_would_be_too_large(monkeypatch):

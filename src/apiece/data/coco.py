@@ -10,18 +10,21 @@ Format: https://cocodataset.org/#format-data
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
 
 from apiece.data import coco_json
-from apiece.data.coco_entries import annotations, numbers, objects
+from apiece.data.coco_entries import ImageEntries, annotations, objects_of_images
 from apiece.data.coco_json import CocoFile
-from apiece.data.dataset import Dataset, Sample
+from apiece.data.dataset import Dataset, Sample, Together
 from apiece.data.images import read_image
+from apiece.data.writing import Entry, place_image
 from apiece.errors import InputError
 from apiece.files import write_text
 from apiece.instances import Instances
@@ -41,6 +44,12 @@ def recognize(path: Path) -> str | None:
     return f"COCO JSON ({', '.join(files)})" if files else None
 
 
+def parts(path: Path) -> list[str]:
+    """The names of a folder's parts; empty where it is one set."""
+    files = coco_json.coco_files(path) if path.is_dir() else {}
+    return list(files) if len(files) > 1 else []
+
+
 def open_coco(path: str | Path, split: str | None = None) -> Dataset:
     """A COCO data set: its JSON file, or a folder with one (or with one for each part). Reads no image, draws no mask.
 
@@ -50,9 +59,17 @@ def open_coco(path: str | Path, split: str | None = None) -> Dataset:
     Raises:
         InputError: no such file or part, or JSON that is not what COCO's should be, naming the entry.
     """
-    path = Path(path)
-    file = _chosen_file(path, split)
-    source = coco_json.parse_data_set(file)
+    file = chosen_file(Path(path), split)
+    return data_set(Path(path), coco_json.parse_data_set(file))
+
+
+def data_set(path: Path, source: CocoFile) -> Dataset:
+    """A COCO file that was read, as a data set.
+
+    Raises:
+        InputError: two images of one name.
+    """
+    file = source.path
     names = tuple(coco_json.image_name(image["file_name"]) for image in source.images)
     first: dict[str, str] = {}
     for name, image in zip(names, source.images, strict=True):
@@ -70,14 +87,16 @@ def open_coco(path: str | Path, split: str | None = None) -> Dataset:
         names=names,
         files=tuple(paths),
         read_image=partial(_image, file, tuple(paths)),
-        read_truth=partial(_truth, source),
+        read_truth=Together(partial(_truths, source)),
         image_ids=tuple(image["id"] for image in source.images),
         class_ids=tuple(source.labels),
         read_size=source.size,
+        read_outlines=partial(_outlines, source),
+        threshold=source.threshold,
     )
 
 
-def _chosen_file(path: Path, split: str | None) -> Path:
+def chosen_file(path: Path, split: str | None) -> Path:
     """The JSON file meant by a path and the name of a part."""
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder.")
@@ -103,15 +122,27 @@ def _image(file: Path, paths: tuple[Path | None, ...], index: int) -> ndarray:
     return read_image(path)
 
 
-def _truth(source: CocoFile, index: int) -> Instances:
+def _truths(source: CocoFile, indices: Sequence[int]) -> Iterator[Instances]:
+    of_images = (_entries(source, index) for index in indices)
+    ours, theirs = tee(of_images)
+    drawn = objects_of_images(source.path, ours, source.labels, source.has_masks, scored=source.scored)
+    for found, (_, entries, _) in zip(drawn, theirs, strict=True):
+        yield found.replace(
+            ignore=np.array([bool(entry.get("iscrowd")) for entry in entries], bool),
+            columns={"id": np.array([entry.get("id", -1) for entry in entries], None if entries else np.int64)},
+        )
+
+
+def _entries(source: CocoFile, index: int) -> ImageEntries:
     entries = source.annotations[index]
-    names = [f"annotation {entry.get('id')}" for entry in entries]
-    found = objects(source.path, names, entries, source.size(index), source.labels, source.has_masks)
-    return found.replace(
-        scores=numbers(source.path, names, entries, "score") if source.scored else None,
-        ignore=np.array([bool(entry.get("iscrowd")) for entry in entries], bool),
-        columns={"id": np.array([entry.get("id", -1) for entry in entries], None if entries else np.int64)},
-    )
+    return ImageEntries([f"annotation {entry.get('id')}" for entry in entries], entries, source.size(index))
+
+
+def _outlines(source: CocoFile, index: int) -> list[list[ndarray]]:
+    drawn = (entry.get("segmentation") for entry in source.annotations[index])
+    return [
+        [np.array(ring, float).reshape(-1, 2) for ring in rings] if isinstance(rings, list) else [] for rings in drawn
+    ]
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
@@ -126,6 +157,7 @@ def write_coco(
     image_ids: Mapping[str, int | str] | None = None,
     file_names: Mapping[str, str] | None = None,
     polygons: bool = False,
+    threshold: float | None = None,
 ) -> None:
     """Write a data set (or findings: with `score`) as one COCO JSON file. Images are not written.
 
@@ -134,7 +166,9 @@ def write_coco(
         class_ids: category id of each class; 1, 2, ... by default.
         image_ids: name -> image id; 1, 2, ... by default.
         file_names: name -> "file_name"; by default the name with `.png`.
-        polygons: in place of run lengths, where they hold the mask exactly, that is, where it has no hole.
+        polygons: in place of run lengths, where they hold the mask exactly, that is, where it has no hole; crowds have
+            run lengths.
+        threshold: the score from which on findings count where a decision is needed; kept in "info".
 
     Raises:
         InputError: objects without a class, or the file cannot be written.
@@ -150,4 +184,39 @@ def write_coco(
     if len({number for number in ids if isinstance(number, int) and number > 0}) < len(ids):
         entries = [entry | {"id": number} for number, entry in enumerate(entries, start=1)]
     categories = [{"id": number, "name": name} for number, name in zip(category_ids, classes, strict=True)]
-    write_text(path, json.dumps({"images": images, "annotations": entries, "categories": categories}))
+    info = {} if threshold is None else {"info": {"threshold": threshold}}
+    write_text(path, json.dumps({**info, "images": images, "annotations": entries, "categories": categories}))
+
+
+def write_coco_set(
+    entries: Iterable[Entry],
+    folder: Path,
+    classes: Sequence[str],
+    *,
+    link: bool = False,
+    class_ids: Sequence[int] | None = None,
+    polygons: bool = False,
+) -> Counter[str]:
+    """Write a data set as `annotations.json` and `images/`; see `writing`.
+
+    Lost are objects without a class, and columns other than `id`.
+
+    Args:
+        class_ids, polygons: as for `write_coco`.
+    """
+    lost: Counter[str] = Counter()
+    files: dict[str, str] = {}
+
+    def placed() -> Iterator[Named]:
+        for entry in entries:
+            images = folder / "images"
+            file = place_image(entry, images.joinpath(*entry.name.split("/")), (), link)
+            files[entry.name] = file.relative_to(images).as_posix()
+            named = entry.truth.labels >= 0
+            lost["objects without a class"] += int((~named).sum())
+            lost.update({f"values of {name}": len(entry.truth) for name in entry.truth.columns if name != "id"})
+            yield entry.name, entry.truth[named]
+
+    file = folder / "annotations.json"
+    write_coco(placed(), file, classes, class_ids=class_ids, file_names=files, polygons=polygons)
+    return +lost

@@ -1,32 +1,47 @@
 """COCO's annotations and results, one image's at a time: entries to objects and back."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from apiece.data.coco_json import Entry
+from apiece.data.coco_values import corner_boxes, read_masks, read_numbers
 from apiece.errors import InputError
+from apiece.forms import leaner
 from apiece.instances import Instances
-from apiece.masks import Box, Size, counts_to_crop, expand_counts
-from apiece.polygons import polygons_to_crop
+from apiece.masks import Size
+from apiece.stores import CropStore, RunStore
 
-FAR = 4
-"""A polygon's point further out than this many image sides is a mistake (and would take ages to draw)."""
+BATCH = 256
+"""Entries that are read at once: with more, what is being worked on no longer fits the processor's caches."""
 
 
 # --- reading ----------------------------------------------------------------------------------------------------
 
 
+class ImageEntries(NamedTuple):
+    """The entries of one image.
+
+    Attributes:
+        names: what each entry is called in a message.
+        size: height and width of the image.
+    """
+
+    names: Sequence[str]
+    entries: Sequence[Entry]
+    size: Size
+
+
 def objects(
-    path: Path, names: list[str], entries: Sequence[Entry], size: Size, labels: Mapping[int, int], has_masks: bool
+    path: Path, names: Sequence[str], entries: Sequence[Entry], size: Size, labels: Mapping[int, int], has_masks: bool
 ) -> Instances:
-    """Entries as objects: masks, labels, and the source's own boxes and areas where every entry has them.
+    """Entries of one image as objects: masks, labels, and the source's own boxes and areas where every entry has them.
 
     Args:
         names: what each entry is called in a message.
@@ -35,88 +50,94 @@ def objects(
     Raises:
         InputError: a broken entry, with file and name.
     """
-    classes = [labels[entry["category_id"]] for entry in entries]
-    boxes = areas = None
-    if entries and (not has_masks or all("bbox" in entry for entry in entries)):
-        boxes = [
-            _named(path, name, corner_box, {"bbox": None} | entry) for name, entry in zip(names, entries, strict=True)
-        ]
-    if entries and all("area" in entry for entry in entries):
-        areas = numbers(path, names, entries, "area")
-    if not has_masks:
-        return Instances.from_boxes(boxes or [], size, classes).replace(areas=areas)
-    masks = [
-        _named(path, name, partial(segmentation_crop, size=size), entry.get("segmentation"))
-        for name, entry in zip(names, entries, strict=True)
+    (read,) = objects_of_images(path, [ImageEntries(names, entries, size)], labels, has_masks)
+    return read
+
+
+def objects_of_images(
+    path: Path,
+    images: Iterable[ImageEntries],
+    labels: Mapping[int, int],
+    has_masks: bool,
+    *,
+    scored: bool = False,
+    measured: bool = True,
+) -> Iterator[Instances]:
+    """The same for many images, which is quicker than one after another.
+
+    Args:
+        scored: entries have scores.
+        measured: entries' areas count, where they have some.
+    """
+    batch: list[ImageEntries] = []
+    for image in images:
+        batch.append(image)
+        if len(batch) + sum(len(one.entries) for one in batch) >= BATCH:
+            yield from _objects(path, batch, labels, has_masks, scored, measured)
+            batch = []
+    yield from _objects(path, batch, labels, has_masks, scored, measured)
+
+
+def _objects(
+    path: Path, images: list[ImageEntries], labels: Mapping[int, int], has_masks: bool, scored: bool, measured: bool
+) -> Iterator[Instances]:
+    whole, none = [bool(image.entries) for image in images], [False] * len(images)
+    boxed, with_area = ([_all_have(image, key) for image in images] for key in ("bbox", "area"))
+    boxes = _column(path, images, "bbox", corner_boxes, boxed if has_masks else whole)
+    areas = _column(path, images, "area", partial(read_numbers, key="area"), with_area if measured else none)
+    scores = _column(path, images, "score", partial(read_numbers, key="score"), [scored] * len(images))
+    masks = _masks(path, images) if has_masks else [None] * len(images)
+    for image, *fields in zip(images, masks, boxes, areas, scores, strict=True):
+        classes = [labels[entry["category_id"]] for entry in image.entries]
+        given: dict[str, Any] = dict(zip(("store", "boxes", "areas", "scores"), fields, strict=True))
+        if not has_masks and not image.entries:
+            given["boxes"] = np.zeros((0, 4))
+        yield Instances(image.size, classes, **given)
+
+
+def _all_have(image: ImageEntries, key: str) -> bool:
+    return bool(image.entries) and all(key in entry for entry in image.entries)
+
+
+def _column(
+    path: Path, images: list[ImageEntries], key: str, read: Callable[[list[Any]], ndarray], wanted: list[bool]
+) -> list[ndarray | None]:
+    """What the entries of each image have under a key; None for images of which it is not wanted."""
+    chosen = [image for image, use in zip(images, wanted, strict=True) if use]
+    values = _named(path, _names(chosen), read, [entry.get(key) for image in chosen for entry in image.entries])
+    ends = iter(accumulate(len(image.entries) for image in chosen))
+    return [
+        values[(end := next(ends)) - len(image.entries) : end] if use else None
+        for image, use in zip(images, wanted, strict=True)
     ]
-    drawn = Instances.from_crops([crop for crop, _ in masks], [box for _, box in masks], size, classes)
-    return drawn.replace(boxes=boxes, areas=areas)
 
 
-def _named(path: Path, name: str, read: Callable[[Any], Any], value: Any) -> Any:
-    """Read a value; what is wrong with it is said with the file and the entry's name."""
+def _names(images: list[ImageEntries]) -> list[str]:
+    return [name for image in images for name in image.names]
+
+
+def _masks(path: Path, images: list[ImageEntries]) -> list[RunStore | CropStore]:
+    """The masks of each image."""
+    drawn = [(entry.get("segmentation"), image.size) for image in images for entry in image.entries]
+    runs = _named(path, _names(images), read_masks, drawn)
+    ends = accumulate(len(image.entries) for image in images)
+    return [
+        leaner(RunStore.of(runs, image.size, end - len(image.entries), end))
+        for image, end in zip(images, ends, strict=True)
+    ]
+
+
+def _named(path: Path, names: Sequence[str], read: Callable[[list[Any]], Any], values: list[Any]) -> Any:
+    """Read values all at once; what is wrong is said with the file and the name of the first entry that is broken."""
     try:
-        return read(value)
+        return read(values)
     except ValueError as error:
-        raise InputError(f"{path}: {name}: {error}.") from error
-
-
-def numbers(path: Path, names: list[str], entries: Sequence[Entry], key: str) -> ndarray:
-    """A number of each entry, float64."""
-    values = [entry[key] for entry in entries]
-    for name, value in zip(names, values, strict=True):
-        if type(value) not in (int, float) or value != value:
-            raise InputError(f"{path}: {name}: its {key} is no number: {str(value)[:60]}.")
-    return np.array(values, np.float64)
-
-
-def segmentation_crop(segmentation: Any, size: Size) -> tuple[Bool[ndarray, "h w"], Box]:
-    """The mask of polygons or run lengths as COCO draws it.
-
-    Raises:
-        ValueError: they are broken; the message says how.
-    """
-    if isinstance(segmentation, dict):
-        counts, wanted = segmentation.get("counts"), segmentation.get("size")
-        if wanted != list(size):
-            raise ValueError(f"run lengths for an image of {wanted}, but the image is {list(size)}")
-        if isinstance(counts, str):
-            return counts_to_crop(expand_counts(counts), size)
-        if not isinstance(counts, list) or not all(type(count) is int and 0 <= count < 1 << 48 for count in counts):
-            raise ValueError("its run lengths are not whole numbers from 0")
-        return counts_to_crop(counts, size)
-    if not isinstance(segmentation, list) or not segmentation:
-        raise ValueError("it has no segmentation")
-    return polygons_to_crop([_ring(ring, size) for ring in segmentation], size)
-
-
-def _ring(ring: Any, size: Size) -> Float[ndarray, "_ 2"]:
-    """One polygon, checked."""
-    if not isinstance(ring, list) or not all(type(number) in (int, float) and math.isfinite(number) for number in ring):
-        raise ValueError("a polygon is not a list of numbers")
-    if len(ring) % 2 or len(ring) < 6:
-        raise ValueError(f"a polygon has {len(ring)} numbers, but needs an even count of at least 6 (three points)")
-    points = np.array(ring, float).reshape(-1, 2)
-    if np.abs(points).max() > FAR * max(size) + 100:
-        raise ValueError(f"a polygon's point lies far outside the image, at {points.flat[np.abs(points).argmax()]:g}")
-    return points
-
-
-def corner_box(entry: Entry) -> tuple[float, float, float, float]:
-    """The box `x1 y1 x2 y2` of an annotation that has one.
-
-    Raises:
-        ValueError: it is not four numbers.
-    """
-    box = entry["bbox"]
-    if (
-        not isinstance(box, list)
-        or len(box) != 4
-        or not all(type(side) in (int, float) and math.isfinite(side) for side in box)
-    ):
-        raise ValueError(f"its bbox is not four numbers: {str(box)[:60]}")
-    x, y, width, height = map(float, box)
-    return x, y, x + width, y + height
+        for name, value in zip(names, values, strict=True):
+            try:
+                read([value])
+            except ValueError as own:
+                raise InputError(f"{path}: {name}: {own}.") from own
+        raise InputError(f"{path}: {error}.") from error
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
@@ -163,20 +184,21 @@ def annotations(
 
 
 def _segmentations(found: Instances, polygons: bool) -> Sequence[Any]:
-    """Run lengths, or polygons where wanted and exact; empty lists for boxes."""
+    """Run lengths, or polygons where wanted and exact (of no crowd); empty lists for boxes."""
     if not found.has_masks:
         return [[]] * len(found)
     runs = found.rle()
     if not polygons:
         return runs
     outlines = found.polygons()
-    whole = [bool(parts) and all(len(rings) == 1 for rings in parts) for parts in outlines]
+    exact = [bool(parts) and all(len(rings) == 1 for rings in parts) for parts in outlines]
+    whole = np.array(exact, bool) & ~found.ignore
     flat = [[ring.reshape(-1).tolist() for rings in parts for ring in rings] for parts in outlines]
-    return [rings if exact else run for rings, exact, run in zip(flat, whole, runs, strict=True)]
+    return [rings if drawn else run for rings, drawn, run in zip(flat, whole.tolist(), runs, strict=True)]
 
 
 def source_box(corners: list[float]) -> list[float]:
-    """The entry `x y width height` from which `corner_box` reads these corners: exactly, if it made them."""
+    """The entry `x y width height` from which `corner_boxes` reads these corners: exactly, if it made them."""
     x1, y1, x2, y2 = corners
     return [x1, y1, _length(x1, x2), _length(y1, y2)]
 

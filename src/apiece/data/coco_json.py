@@ -1,13 +1,17 @@
 """COCO's JSON files: found, read, checked against themselves. `coco_entries` makes objects of their entries."""
 
+import gc
 import json
+import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from apiece.data.images import IMAGE_SUFFIXES
+from apiece.data.packed import Packed
 from apiece.errors import InputError
 from apiece.masks import Size
 
@@ -25,15 +29,17 @@ class CocoFile:
         labels: category id -> label.
         has_masks: False where no annotation has a segmentation.
         scored: does every annotation have a score?
+        threshold: the score from which on findings count, where "info" says it.
     """
 
     path: Path
     images: tuple[Entry, ...]
-    annotations: tuple[tuple[Entry, ...], ...]
+    annotations: Sequence[Sequence[Entry]]
     labels: dict[int, int]
     classes: tuple[str, ...]
     has_masks: bool
     scored: bool
+    threshold: float | None = None
 
     def size(self, index: int) -> Size:
         """Height and width of an image."""
@@ -87,6 +93,19 @@ def image_name(file_name: str) -> str:
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without looking for garbage: it would go through millions of new objects again and again, all of them in use."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@uncollected()
 def load_json(path: Path) -> Any:
     """The contents of a JSON file.
 
@@ -103,13 +122,22 @@ def load_json(path: Path) -> Any:
         raise InputError(f"{path}: not valid JSON ({error}): make or copy it again.") from error
 
 
+@uncollected()
 def parse_data_set(path: Path) -> CocoFile:
     """Read and check a data set; no mask is made yet.
 
     Raises:
         InputError: naming the entry that is wrong and how.
     """
-    content = load_json(path)
+    return checked(path, load_json(path))
+
+
+def checked(path: Path, content: Any) -> CocoFile:
+    """The contents of a data set's file, checked.
+
+    Raises:
+        InputError: naming the entry that is wrong and how.
+    """
     missing = [key for key in KEYS if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
         raise InputError(f"{path}: no COCO data set: the list {missing[0]!r} is missing.")
@@ -119,23 +147,39 @@ def parse_data_set(path: Path) -> CocoFile:
         if not isinstance(image.get("file_name"), str) or not all(
             is_side(image.get(side)) for side in ("height", "width")
         ):
-            raise InputError(f"{path}: image {number} lacks a file_name, height or width.")
+            raise InputError(f"{path}: image {number} lacks a file_name, or height and width, whole numbers from 1.")
     labels = {number: label for label, number in enumerate(sorted(categories))}
     annotations = _annotations_by_image(path, content["annotations"], images, labels)
     return CocoFile(
         path=path,
         images=tuple(images.values()),
-        annotations=tuple(tuple(annotations[number]) for number in images),
+        annotations=Packed(annotations[number] for number in images),
         labels=labels,
         classes=tuple(str(categories[number].get("name", number)) for number in labels),
         has_masks=not content["annotations"] or any(one.get("segmentation") for one in content["annotations"]),
         scored=bool(content["annotations"]) and all("score" in one for one in content["annotations"]),
+        threshold=_threshold(content.get("info")),
     )
+
+
+def _threshold(info: Any) -> float | None:
+    """The operating point that apiece writes beside findings; "info" is free text, so what else is there is ignored."""
+    value = info.get("threshold") if isinstance(info, dict) else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def described(value: Any) -> str:
+    """What stands in a JSON file, in a few words."""
+    if isinstance(value, dict):
+        return f"an object of {', '.join(map(repr, list(value)[:5])) or 'nothing'}"
+    return "a list" if isinstance(value, list) else repr(value)[:40]
 
 
 def is_side(side: Any) -> bool:
     """Can this be an image's height or width?"""
-    return isinstance(side, int) and 0 < side < 1 << 24
+    return type(side) is int and 0 < side < 1 << 24
 
 
 def _by_id(path: Path, content: Entry, key: str) -> dict[Any, Entry]:
@@ -168,8 +212,8 @@ def check_references(path: Path, what: str, entry: Entry, images: Any, labels: d
         InputError: naming `what`.
     """
     number, category = entry.get("image_id"), entry.get("category_id")
-    if not isinstance(number, int | str) or number not in images:
+    if type(number) not in (int, str) or number not in images:
         raise InputError(f"{path}: {what} names image {number}, which is not among the images.")
-    if not isinstance(category, int) or category not in labels:
+    if type(category) is not int or category not in labels:
         known = ", ".join(map(str, sorted(labels)[:20]))
         raise InputError(f"{path}: {what} names category {category}, but 'categories' lists only {known}.")

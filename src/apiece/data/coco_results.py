@@ -4,7 +4,7 @@ Format: https://cocodataset.org/#format-results
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import numpy as np
 from numpy import ndarray
 
 from apiece.data import coco_json
-from apiece.data.coco_entries import annotations, numbers, objects
-from apiece.data.coco_json import Entry
-from apiece.data.dataset import Dataset, Sample
+from apiece.data.coco_entries import ImageEntries, annotations, objects_of_images
+from apiece.data.coco_json import Entry, described
+from apiece.data.dataset import Dataset, Sample, Together
+from apiece.data.packed import Packed
 from apiece.errors import InputError
 from apiece.files import write_text
 from apiece.instances import Instances
@@ -25,6 +26,7 @@ FORMAT = "coco-results"
 KEYS = ("image_id", "category_id", "segmentation", "bbox", "score")
 
 
+@coco_json.uncollected()
 def open_coco_results(path: str | Path, truth: Dataset | None = None) -> Dataset:
     """A list of results `{"image_id", "category_id", "segmentation" or "bbox", "score"}` as findings.
 
@@ -37,18 +39,21 @@ def open_coco_results(path: str | Path, truth: Dataset | None = None) -> Dataset
     """
     path = Path(path)
     entries = coco_json.load_json(path)
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InputError(f"{path}: no list of COCO results.")
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: no list of COCO results, and no COCO data set either, but {described(entries)}.")
+    for place, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise InputError(f"{path}: result {place} is no COCO result, but {described(entry)}.")
     masked = [bool(entry.get("segmentation")) for entry in entries]
-    if any(masked) != all(masked):
+    if any(masked) and not all(masked):
         raise InputError(f"{path}: result {masked.index(False)} has no segmentation, but others have.")
     ids, class_ids, size = _truth_ids(truth) if truth is not None else _own_ids(path, entries)
     labels = {number: label for label, number in enumerate(class_ids)}
     by_image: dict[Any, list[tuple[int, Entry]]] = {number: [] for number in ids}
     for place, entry in enumerate(entries):
         coco_json.check_references(path, f"result {place}", entry, by_image, labels)
-        by_image[entry["image_id"]].append((place, {"score": None} | entry))
-    results = partial(_results, path, tuple(by_image.values()), size, labels, not entries or all(masked))
+        by_image[entry["image_id"]].append((place, entry))
+    results = partial(_results, path, Packed(by_image.values()), size, labels, not entries or all(masked))
     return Dataset(
         path=path,
         format=FORMAT,
@@ -56,7 +61,7 @@ def open_coco_results(path: str | Path, truth: Dataset | None = None) -> Dataset
         names=tuple(map(str, ids)) if truth is None else truth.names,
         files=(None,) * len(ids),
         read_image=partial(_no_image, path),
-        read_truth=results,
+        read_truth=Together(results),
         image_ids=ids,
         class_ids=class_ids,
         read_size=size,
@@ -90,17 +95,18 @@ def _own_ids(path: Path, entries: list[Entry]) -> tuple[tuple[int | str, ...], t
 
 def _results(
     path: Path,
-    by_image: tuple[list[tuple[int, Entry]], ...],
+    by_image: Sequence[list[tuple[int, Entry]]],
     size: Callable[[int], Size],
     labels: Mapping[int, int],
     has_masks: bool,
-    index: int,
-) -> Instances:
-    names, entries = [f"result {place}" for place, _ in by_image[index]], [entry for _, entry in by_image[index]]
+    indices: Sequence[int],
+) -> Iterator[Instances]:
+    def entries(index: int) -> ImageEntries:
+        placed = by_image[index]
+        return ImageEntries([f"result {place}" for place, _ in placed], [entry for _, entry in placed], size(index))
+
     # An area in a result is nobody's measurement: it is left to the masks.
-    entries = [{key: value for key, value in entry.items() if key != "area"} for entry in entries]
-    found = objects(path, names, entries, size(index), labels, has_masks)
-    return found.replace(scores=numbers(path, names, entries, "score"))
+    return objects_of_images(path, map(entries, indices), labels, has_masks, scored=True, measured=False)
 
 
 def _no_image(path: Path, index: int) -> ndarray:

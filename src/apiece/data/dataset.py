@@ -23,6 +23,22 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Together:
+    """A `read_truth` that reads the objects of many images faster at once than one after another.
+
+    Attributes:
+        read: indices -> their objects, in order.
+    """
+
+    read: Callable[[Sequence[int]], Iterator[Instances]]
+
+    def __call__(self, index: int) -> Instances:
+        """The objects of one image."""
+        (truth,) = self.read([index])
+        return truth
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Images with their objects. Opening one reads no image and no mask.
 
@@ -36,10 +52,13 @@ class Dataset:
         names: one for each image, unique, relative to the image folder without suffix; outputs carry it.
         files: each image's file, or None for images that lie in no file (generated, or results without their images).
         read_image: index -> H W C array, dtype as in the file.
-        read_truth: index -> its objects.
+        read_truth: index -> its objects; a `Together` where many are read faster at once.
         image_ids: the source's own id of each image, where it has such (COCO).
         class_ids: the source's own id of each class, where it has such.
         read_size: index -> height and width, where the source says them without reading any mask.
+        read_outlines: index -> for each object the rings of `x y` points that the source draws it with, uncut and in
+            the order of its objects; none for an object that is not drawn so. Only where the source has polygons.
+        threshold: of findings: the score from which on they count where a decision is needed, where the source says it.
     """
 
     path: Path
@@ -53,6 +72,8 @@ class Dataset:
     image_ids: tuple[int | str, ...] | None = None
     class_ids: tuple[int, ...] | None = None
     read_size: Callable[[int], Size] | None = None
+    read_outlines: Callable[[int], list[list[ndarray]]] | None = None
+    threshold: float | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -76,9 +97,22 @@ class Dataset:
         """
         return self.read_truth(self._place(index))
 
+    def truths(self, indices: Sequence[int]) -> Iterator[Instances]:
+        """The objects of several images, in order; read some at a time.
+
+        Raises:
+            InputError: as `truth`.
+        """
+        places = [self._place(index) for index in indices]
+        return self.read_truth.read(places) if isinstance(self.read_truth, Together) else map(self.read_truth, places)
+
     def size(self, index: int) -> Size:
         """Height and width that the image's annotation says."""
         return self.truth(index).size if self.read_size is None else self.read_size(self._place(index))
+
+    def outlines(self, index: int) -> list[list[ndarray]]:
+        """For each object the rings, K 2 each, that the source draws it with; no objects where it has no polygons."""
+        return [] if self.read_outlines is None else self.read_outlines(self._place(index))
 
     def __getitem__(self, index: int) -> Sample:
         """Image and objects, checked against each other."""

@@ -30,7 +30,7 @@ def cityscapes(records: Sequence[Record], classes: Sequence[str]) -> dict[str, A
     result: dict[str, Any] = {}
     of_classes: dict[str, dict[str, float | None]] = {name: {} for name in classes}
     for suffix, least, limit in LIMITS if far else LIMITS[:1]:
-        precision = _precision(table, len(classes), *_counted(table, records, least, limit))
+        precision = _Judged(table, len(classes), *_counted(table, records, least, limit)).average_precision()
         of_ious = {f"AP{suffix}": precision, **({} if suffix else {"AP50": precision[:, :1]})}
         result |= {key: _mean(values) for key, values in of_ious.items()}
         for number, name in enumerate(classes):
@@ -43,10 +43,10 @@ def cityscapes_resampler(
 ) -> Callable[[Real[ndarray, " I"]], dict[str, float | None]]:
     """AP and AP50 as a function of how often each image counts."""
     table = _table(records)
-    counted = _counted(table, records, *LIMITS[0][1:])
+    judged = _Judged(table, len(classes), *_counted(table, records, *LIMITS[0][1:]))
 
     def resampled(weights: Real[ndarray, " I"]) -> dict[str, float | None]:
-        precision = _precision(table, len(classes), *counted, weights)
+        precision = judged.average_precision(weights)
         return {"AP": _mean(precision), "AP50": _mean(precision[:, :1])}
 
     return resampled
@@ -77,46 +77,65 @@ def _counted(
     return counted, ~counted + (table.ignore & small & (table.truth_labels >= 0)).astype(int)
 
 
-def _precision(
-    table: Table,
-    classes: int,
-    counted: Bool[ndarray, " M"],
-    times_ignored: Integer[ndarray, " M"],
-    weights: Real[ndarray, " I"] | None = None,
-) -> Float[ndarray, "C T"]:
-    """AP of each class at each IoU; not a number for a class without true objects."""
-    weights = np.ones(len(table.names)) if weights is None else weights.astype(float)
-    result = np.full((classes, len(IOUS)), np.nan)
+class _Judged:
+    """What is right and what is wrong at each IoU, by IoU, class and falling score."""
+
+    def __init__(
+        self,
+        table: Table,
+        classes: int,
+        counted: Bool[ndarray, " M"],
+        times_ignored: Integer[ndarray, " M"],
+    ):
+        verdicts = [_verdicts(table, counted, times_ignored, iou) for iou in IOUS]
+        found = np.concatenate([one for one, _ in verdicts])
+        row = np.repeat(np.arange(len(IOUS)), [len(one) for one, _ in verdicts])
+        label, score = table.labels[found], table.scores[found]
+        order = np.lexsort((-score, label, row))
+        order = order[(label[order] >= 0) & (label[order] < classes)]
+        group, score = (row * classes + label)[order], score[order]
+        self.images, self.classes = len(table.names), classes
+        self.image: Integer[ndarray, " E"] = table.image[found[order]]
+        self.right: Bool[ndarray, " E"] = np.concatenate([right for _, right in verdicts])[order]
+        # Points of a curve lie where scores change.
+        changes = (np.diff(group, append=-1) != 0) | (np.diff(score, append=0) != 0)
+        self.points: Integer[ndarray, " K"] = np.flatnonzero(changes)
+        self.group: Integer[ndarray, " K"] = group[self.points]
+        self.first: Bool[ndarray, " K"] = np.diff(self.group, prepend=-1) != 0
+        true = counted & (table.truth_labels >= 0) & (table.truth_labels < classes)
+        self.true_image, self.true_label = table.truth_image[true], table.truth_labels[true]
+
+    def average_precision(self, weights: Real[ndarray, " I"] | None = None) -> Float[ndarray, "C T"]:
+        """AP of each class at each IoU; not a number for a class without true objects.
+
+        The area under precision over recall, each point with half of the steps beside it. A curve begins at precision 1
+        and recall 0.
+        """
+        weights = np.ones(self.images) if weights is None else weights.astype(float)
+        total = np.bincount(self.true_label, weights[self.true_image], self.classes).astype(float)
+        times, starts = weights[self.image], np.flatnonzero(self.first)
+        tp, found = (sums[self.points] for sums in ((times * self.right).cumsum(), times.cumsum()))
+        lengths = np.diff(starts, append=len(tp))
+        tp, found = (sums - np.append(0, sums)[starts].repeat(lengths) for sums in (tp, found))
+        recall = tp / np.where(total > 0, total, np.nan)[self.group % self.classes]
+        precision = np.divide(tp, found, out=np.ones(len(tp)), where=found > 0)
+        step = recall - np.where(self.first, 0, np.append(0, recall)[:-1])
+        after = np.append(np.where(self.first, 0, step)[1:], 0)[: len(step)]
+        area = precision * (step + after) / 2 + self.first * step / 2
+        areas = np.bincount(self.group, area, len(IOUS) * self.classes).astype(float)
+        return np.where(total > 0, areas.reshape(len(IOUS), self.classes), np.nan).T
+
+
+def _verdicts(
+    table: Table, counted: Bool[ndarray, " M"], times_ignored: Integer[ndarray, " M"], iou: float
+) -> tuple[Integer[ndarray, " E"], Bool[ndarray, " E"]]:
+    """The found objects that count at an IoU, some several times, and whether they are right."""
     pixels = np.rint(table.share * table.found_areas[table.found]) * times_ignored[table.truth]
     ignored = np.bincount(table.found, pixels, len(table.labels)) / table.found_areas
-    void = table.truth_labels[table.truth] == -1
-    for place, iou in enumerate(IOUS):
-        good = (table.iou > iou) & ~void
-        reached = np.bincount(table.found[good], None, len(table.labels)) > 0
-        right = np.flatnonzero(good & counted[table.truth])
-        right = right[np.lexsort((-table.scores[table.found[right]], table.truth[right]))]
-        first = np.diff(table.truth[right], prepend=-1) > 0
-        wrong = ~reached & (ignored <= iou)
-        found = np.concatenate([table.found[right], np.flatnonzero(wrong)])
-        true = np.concatenate([first, np.zeros(np.count_nonzero(wrong), bool)])
-        for label in range(classes):
-            truths = counted & (table.truth_labels == label)
-            total = weights[table.truth_image[truths]].sum()
-            if total:
-                chosen = table.labels[found] == label
-                image = table.image[found[chosen]]
-                result[label, place] = _area(table.scores[found[chosen]], true[chosen], weights[image], total)
-    return result
-
-
-def _area(
-    scores: Float[ndarray, " N"], true: Bool[ndarray, " N"], weights: Float[ndarray, " N"], total: float
-) -> float:
-    """The area under precision over recall at the scores that occur, each point with half of the steps beside it."""
-    scores, true, weights = scores[weights > 0], true[weights > 0], weights[weights > 0]
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1) if len(scores) else np.zeros(0, int)
-    tp, found = np.cumsum((true * weights)[order])[last], np.cumsum(weights[order])[last]
-    recall, precision = np.append(0, tp / total), np.append(1, tp / found)
-    steps = np.diff(recall, prepend=0, append=recall[-1])
-    return float((precision * (steps[:-1] + steps[1:]) / 2).sum())
+    good = (table.iou > iou) & (table.truth_labels[table.truth] != -1)
+    reached = np.bincount(table.found[good], None, len(table.labels)) > 0
+    right = np.flatnonzero(good & counted[table.truth])
+    right = right[np.lexsort((-table.scores[table.found[right]], table.truth[right]))]
+    first = np.diff(table.truth[right], prepend=-1) > 0
+    wrong = np.flatnonzero(~reached & (ignored <= iou))
+    return np.concatenate([table.found[right], wrong]), np.append(first, np.zeros(len(wrong), bool))

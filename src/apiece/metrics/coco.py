@@ -19,7 +19,7 @@ from jaxtyping import Float, Integer, Real
 from numpy import ndarray
 
 from apiece.metrics.greedy import greedy
-from apiece.metrics.precision import Curves, Verdicts, accumulate
+from apiece.metrics.precision import Accumulation, Curves, Verdicts, accumulate
 from apiece.metrics.table import Kind, Record, Table
 
 IOUS = tuple(np.linspace(0.5, 0.95, 10).tolist())
@@ -43,8 +43,7 @@ def coco(
     Args:
         records: in the order of COCO's image ids: of equal scores in several images the first counts first.
         kinds: what is compared: masks, boxes or masks' rims ("boundary"); masks give None where an image has none.
-        ious: from which IoUs a found object is right; `AP50` and `AP75` are among the figures where 0.5 and 0.75 are
-            here.
+        ious: from which IoUs a found object is right; `AP50` and `AP75` are None where 0.5 and 0.75 are not here.
         areas: ranges of the truth's area in pixels, both ends included, by what is put behind AP and AR; the first is
             the main one.
         max_detections: found objects of a class in an image that count, surest first; AP uses the last.
@@ -88,8 +87,10 @@ def coco_resampler(
     limit, number = max(max_detections), 1 if class_agnostic else len(classes)
     verdicts = judge(Table.of(records, kind), areas=[AREAS["all"]], limit=limit, class_agnostic=class_agnostic)
 
+    accumulation = Accumulation(verdicts, number, [limit])
+
     def resampled(weights: Real[ndarray, " I"]) -> dict[str, float | None]:
-        figures = summarize(accumulate(verdicts, number, [limit], weights), IOUS, ["all"], [limit])
+        figures = summarize(accumulation.curves(weights), IOUS, ["all"], [limit])
         return {key: figures[key] for key in ("AP", "AP50", "AP75")}
 
     return resampled
@@ -100,8 +101,7 @@ def summarize(curves: Curves, ious: Sequence[float], areas: Sequence[str], limit
     figures: dict[str, float | None] = {"AP": _mean(curves.precision[0])}
     for name, wanted in (("AP50", 0.5), ("AP75", 0.75)):
         place = np.flatnonzero(np.isclose(ious, wanted))
-        if len(place):
-            figures[name] = _mean(curves.precision[0, place[0]])
+        figures[name] = _mean(curves.precision[0, place[0]]) if len(place) else None
     figures |= {f"AP{name}": _mean(curves.precision[a]) for a, name in enumerate(areas) if a}
     figures |= {f"AR{limit}": _mean(curves.recall[0, :, :, place]) for place, limit in enumerate(limits)}
     figures |= {f"AR{name}": _mean(curves.recall[a, :, :, -1]) for a, name in enumerate(areas) if a}

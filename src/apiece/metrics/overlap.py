@@ -1,14 +1,17 @@
 """Overlap: the sparse table of one image's found and true objects, from which every metric is read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise, starmap
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Real
 from numpy import ndarray
 
 from apiece.instances import Instances
-from apiece.metrics.runs import Runs, meetings, row_runs
+from apiece.metrics.runs import Runs, column_runs, common_runs, meetings
+from apiece.stores import RunStore
 
 DENSE_TABLE = 1 << 22
 """Up to so many pairs the intersections are summed in a full table; above, by sorting the pairs that occur."""
@@ -48,6 +51,11 @@ class Overlap:
         """Twice the intersection over the sum of both areas."""
         return 2 * self.intersection / (self.found_areas[self.found] + self.truth_areas[self.truth])
 
+    def part(self, pairs: slice, found: slice, truth: slice) -> "Overlap":
+        """Some objects that follow each other, numbered anew, and their pairs."""
+        ours, theirs = self.found[pairs] - found.start, self.truth[pairs] - truth.start
+        return Overlap(ours, theirs, self.intersection[pairs], self.found_areas[found], self.truth_areas[truth])
+
     def where(self, kept: Bool[ndarray, " P"] | Integer[ndarray, " K"]) -> "Overlap":
         """Some of the pairs; the objects stay as they are."""
         return Overlap(self.found[kept], self.truth[kept], self.intersection[kept], self.found_areas, self.truth_areas)
@@ -56,12 +64,27 @@ class Overlap:
 def overlap(found: Instances, truth: Instances) -> Overlap:
     """Compare the masks of two sets of objects of one image. Only objects that touch the same pixels cost anything.
 
-    Time and memory go with the masks' rows, not with the number of pairs: rows of pixels are compared, never object
+    Time and memory go with the masks' rows, not with the number of pairs: runs of pixels are compared, never object
     with object. Objects without masks are compared by their boxes, see `box_overlap`.
     """
     if not (found.has_masks and truth.has_masks):
         return box_overlap(found.boxes, truth.boxes)
-    return run_overlap(row_runs(found), row_runs(truth), len(found), len(truth))
+    return run_overlap(*common_runs(found, truth), len(found), len(truth))
+
+
+def mask_overlaps(images: Sequence[tuple[Instances, Instances]]) -> list[Overlap]:
+    """The same for the found and true masks of several images; those that came as COCO's runs are compared at once."""
+    mine, theirs = (
+        [store for store in (one.store for one in side) if isinstance(store, RunStore)]
+        for side in ([found for found, _ in images], [truth for _, truth in images])
+    )
+    if len(images) < 2 or len(mine) + len(theirs) < 2 * len(images):
+        return [overlap(found, truth) for found, truth in images]
+    ends, truth_ends = np.cumsum([len(store) for store in mine]), np.cumsum([len(store) for store in theirs])
+    whole = run_overlap(column_runs(mine), column_runs(theirs), int(ends[-1]), int(truth_ends[-1]))
+    edges = [0, *whole.found.searchsorted(ends).tolist()]
+    cuts = zip(pairwise(edges), pairwise([0, *ends.tolist()]), pairwise([0, *truth_ends.tolist()]), strict=True)
+    return [whole.part(*starmap(slice, cut)) for cut in cuts]
 
 
 def run_overlap(mine: Runs, theirs: Runs, found: int, truth: int) -> Overlap:
@@ -80,20 +103,20 @@ def _intersections(
 ) -> tuple[Integer[ndarray, " P"], Integer[ndarray, " P"], Integer[ndarray, " P"]]:
     """Found object, true object and common pixels of each pair that has any."""
     dense = found * truth <= DENSE_TABLE
-    table = np.zeros(found * truth if dense else 0, np.int64)
+    table = np.zeros(found * truth if dense else 0)  # of whole numbers below 2**53
     codes, pixels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for a, b in meetings(mine.start, mine.stop, theirs.start, theirs.stop):
         common = np.minimum(mine.stop[a], theirs.stop[b]) - np.maximum(mine.start[a], theirs.start[b])
         code = mine.owner[a] * truth + theirs.owner[b]
         if dense:
-            np.add.at(table, code, common)
+            table += np.bincount(code, common, len(table))
             continue
         code, common = _summed(code, common)
         codes.append(code)
         pixels.append(common)
     if dense:
         code = np.flatnonzero(table)
-        return code // max(truth, 1), code % max(truth, 1), table[code]
+        return code // max(truth, 1), code % max(truth, 1), table[code].astype(np.int64)
     code, common = _summed(np.concatenate(codes), np.concatenate(pixels))
     return code // truth, code % truth, common
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, Real, Shaped
+from jaxtyping import Bool, Float, Integer, Real
 from numpy import ndarray
 
 RECALLS = np.linspace(0, 1, 101)
@@ -55,40 +55,99 @@ class Curves:
         return Curves(self.precision[:, :, [number]], self.recall[:, :, [number]])
 
 
-def accumulate(
-    verdicts: Verdicts, classes: int, limits: Sequence[int], weights: Real[ndarray, " I"] | None = None
-) -> Curves:
+def accumulate(verdicts: Verdicts, classes: int, limits: Sequence[int]) -> Curves:
     """The curves of all classes.
 
     Args:
         limits: how many found objects of a class in an image count; the last is what the verdicts were made with.
-        weights: how often each image counts, for resampling; by default once.
     """
-    areas, ious = verdicts.right.shape[:2]
-    precision = np.full((areas, ious, classes, len(RECALLS)), np.nan)
-    recall = np.full((areas, ious, classes, len(limits)), np.nan)
-    edges = np.searchsorted(verdicts.label, np.arange(classes + 1))
-    times = None if weights is None else weights[verdicts.image]
-    counted = verdicts.counted if weights is None else verdicts.counted * weights[verdicts.truth_image]
-    for label in range(classes):
-        chosen = slice(edges[label], edges[label + 1])
-        totals = counted[:, verdicts.truth_label == label].sum(1)
-        right, wrong = verdicts.right[:, :, chosen], verdicts.wrong[:, :, chosen]
-        if times is not None:
-            right, wrong = right * times[chosen], wrong * times[chosen]
-        for area in np.flatnonzero(totals):
-            precision[area, :, label] = _envelopes(right[area], wrong[area], float(totals[area]))
-            for place, limit in enumerate(limits):
-                recall[area, :, label, place] = right[area][:, verdicts.rank[chosen] < limit].sum(1) / totals[area]
-    return Curves(precision, recall)
+    return Accumulation(verdicts, classes, limits).curves()
 
 
-def _envelopes(right: Shaped[ndarray, "T N"], wrong: Shaped[ndarray, "T N"], total: float) -> Float[ndarray, "T R"]:
-    """The highest precision at each recall or beyond; 0 where the recall is not reached."""
-    tp, fp = np.cumsum(right, 1, dtype=float), np.cumsum(wrong, 1, dtype=float)
-    precision = tp / (fp + tp + np.spacing(1))
-    best = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
-    best = np.concatenate([best, np.zeros((len(best), 1))], 1)
-    return np.stack(
-        [row[np.searchsorted(reached, RECALLS, "left")] for row, reached in zip(best, tp / total, strict=True)]
-    )
+class Accumulation:
+    """Verdicts made ready for curves, also of images that count several times or not at all.
+
+    Args:
+        limits: as for `accumulate`.
+    """
+
+    def __init__(self, verdicts: Verdicts, classes: int, limits: Sequence[int]):
+        self.verdicts, self.classes, self.limits = verdicts, classes, limits
+        self.first: Integer[ndarray, " C"] = np.searchsorted(verdicts.label, np.arange(classes))
+        self.images = 1 + max(int(images.max(initial=-1)) for images in (verdicts.image, verdicts.truth_image))
+        self.hits = [_Hits.of(right, verdicts.label, classes) for right in verdicts.right]
+
+    def curves(self, weights: Real[ndarray, " I"] | None = None) -> Curves:
+        """The curves of all classes.
+
+        Args:
+            weights: how often each image counts, for resampling; by default once.
+        """
+        weights = np.ones(self.images) if weights is None else weights.astype(float)
+        label, times = self.verdicts.truth_label, weights[self.verdicts.image]
+        precision, recall = [], []
+        for hits, wrong, counted in zip(self.hits, self.verdicts.wrong, self.verdicts.counted, strict=True):
+            true = counted & (label >= 0) & (label < self.classes)
+            total = np.bincount(label[true], weights[self.verdicts.truth_image[true]], self.classes).astype(float)
+            total[total == 0] = np.nan
+            precision.append(self._envelopes(hits, wrong, times, total))
+            recall.append(
+                [hits.sums(times * (self.verdicts.rank < limit), len(wrong)) / total for limit in self.limits]
+            )
+        recall = np.array(recall).reshape(len(self.hits), len(self.limits), *precision[0].shape[:2])
+        return Curves(np.stack(precision), recall.transpose(0, 2, 3, 1))
+
+    def _envelopes(
+        self, hits: "_Hits", wrong: Bool[ndarray, "T N"], times: Float[ndarray, " N"], total: Float[ndarray, " C"]
+    ) -> Float[ndarray, "T C R"]:
+        """The highest precision at each recall or beyond; 0 where the recall is not reached.
+
+        It is reached at a right object: those that follow only lower it.
+        """
+        tp = hits.cumulated(times)
+        sums = np.zeros((len(wrong), len(times) + 1))
+        np.cumsum(wrong * times, 1, out=sums[:, 1:])
+        fp = sums[hits.row, hits.place + 1] - sums[hits.row, self.first[hits.label]]
+        reached = RECALLS.searchsorted(tp / total[hits.label], "right") - 1
+        # The last recall that each reaches: ascending within a class, and so through all.
+        cell = (hits.row * self.classes + hits.label) * len(RECALLS) + reached
+        best, first = np.zeros(len(wrong) * self.classes * len(RECALLS)), np.flatnonzero(np.diff(cell, prepend=-1))
+        if len(first):
+            best[cell[first]] = np.maximum.reduceat(tp / (fp + tp + np.spacing(1)), first)
+        best = best.reshape(len(wrong), self.classes, len(RECALLS))
+        best = np.maximum.accumulate(best[:, :, ::-1], 2)[:, :, ::-1]
+        return np.where(np.isnan(total)[:, None], np.nan, best)
+
+
+@dataclass(frozen=True)
+class _Hits:
+    """Where found objects are right in one area range, by IoU, class and falling score.
+
+    Attributes:
+        row, place, label: IoU, found object and class of each.
+        start, length: of the stretches of one IoU and class.
+    """
+
+    row: Integer[ndarray, " E"]
+    place: Integer[ndarray, " E"]
+    label: Integer[ndarray, " E"]
+    classes: int
+    start: Integer[ndarray, " G"]
+    length: Integer[ndarray, " G"]
+
+    @classmethod
+    def of(cls, right: Bool[ndarray, "T N"], label: Integer[ndarray, " N"], classes: int) -> "_Hits":
+        row, place = np.nonzero(right)
+        start = np.flatnonzero(np.diff(row * classes + label[place], prepend=-1))
+        return cls(row, place, label[place], classes, start, np.diff(start, append=len(row)))
+
+    def cumulated(self, times: Float[ndarray, " N"]) -> Float[ndarray, " E"]:
+        """How many are right up to each, within its IoU and class."""
+        own = times[self.place]
+        sums = own.cumsum()
+        return sums - (sums - own)[self.start].repeat(self.length)
+
+    def sums(self, times: Float[ndarray, " N"], ious: int) -> Float[ndarray, "T C"]:
+        """How many are right at each IoU in each class."""
+        group = self.row * self.classes + self.label
+        return np.bincount(group, times[self.place], ious * self.classes).astype(float).reshape(ious, self.classes)

@@ -1,6 +1,6 @@
-"""The row runs of masks, and which runs of two sets meet: the step that all overlaps are made of."""
+"""The runs of masks, by rows or columns, and which runs of two sets meet: the step that all overlaps are made of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,17 +9,17 @@ from numpy import ndarray
 
 from apiece.instances import Instances
 from apiece.masks import STRIP, strips
-from apiece.stores import CropStore, LayerStore
+from apiece.stores import CropStore, LayerStore, RunStore
 
 PAIRS = 1 << 20
 """Pairs of runs handled at once: a few tens of megabytes."""
 
 
 class Runs(NamedTuple):
-    """Stretches of pixels in one image row, ordered by start.
+    """Stretches of pixels, ordered by start.
 
     Attributes:
-        start, stop: pixels counted row by row through the whole image.
+        start, stop: pixels counted row by row through the whole image, or column by column.
         owner: the object each run belongs to.
     """
 
@@ -28,9 +28,32 @@ class Runs(NamedTuple):
     owner: Integer[ndarray, " R"]
 
 
+def common_runs(found: Instances, truth: Instances) -> tuple[Runs, Runs]:
+    """The runs of two sets of masks of one image: by columns where both came so, else by rows."""
+    mine, theirs = found.store, truth.store
+    if isinstance(mine, RunStore) and isinstance(theirs, RunStore):
+        return column_runs([mine]), column_runs([theirs])
+    return row_runs(found), row_runs(truth)
+
+
+def column_runs(stores: Sequence[RunStore]) -> Runs:
+    """The runs of masks that came by columns, those of several images one image's pixels behind the other's."""
+    pixels = [store.size[0] * store.size[1] for store in stores]
+    before, counts = np.cumsum([0, *pixels]), np.concatenate([np.diff(store.offsets) for store in stores])
+    start, stop = (
+        np.concatenate([getattr(store, edge) + first for store, first in zip(stores, before[:-1], strict=True)])
+        for edge in ("start", "stop")
+    )
+    order = start.argsort()
+    return Runs(start[order], stop[order], np.arange(len(counts)).repeat(counts)[order])
+
+
 def row_runs(instances: Instances) -> Runs:
-    """The runs of all masks. Costs the boxes' pixels for packed crops, the image's for label layers; both in strips."""
-    store = instances.store
+    """The runs of all masks in single rows.
+
+    Costs the boxes' pixels for packed crops, the image's for label layers; both in strips.
+    """
+    store = instances.store.packed() if isinstance(instances.store, RunStore) else instances.store
     if isinstance(store, LayerStore):
         pieces = [_layer_runs(store, number) for number in range(len(store.planes))]
     else:
@@ -57,18 +80,30 @@ def meetings(
     Two intervals overlap if one starts inside the other, and all that start inside one lie side by side in the ordered
     list.
     """
-    first, last = np.searchsorted(other_start, start, "left"), np.searchsorted(other_start, stop, "left")
-    yield from _expanded(first, last)
-    first, last = np.searchsorted(start, other_start, "right"), np.searchsorted(start, other_stop, "left")
-    for theirs, mine in _expanded(first, last):
+    before = other_start.searchsorted(start, "left")  # of the others start before each
+    yield from _expanded(before, _ends(before, stop, other_start))
+    # What starts no later than another has no more of the others before it.
+    before = np.bincount(before, minlength=len(other_start) + 1).cumsum()[:-1]
+    for theirs, mine in _expanded(before, _ends(before, other_stop, start)):
         yield mine, theirs
+
+
+def _ends(
+    first: Integer[ndarray, " A"], stop: Real[ndarray, " A"], other_start: Real[ndarray, " B"]
+) -> Integer[ndarray, " A"]:
+    """For each interval, of which the `first` of the others does not start before it: up to which they start inside."""
+    last = first.copy()
+    some = np.flatnonzero(first < len(other_start))
+    some = some[other_start[first[some]] < stop[some]]
+    last[some] = other_start.searchsorted(stop[some], "left")
+    return last
 
 
 def _expanded(
     first: Integer[ndarray, " N"], last: Integer[ndarray, " N"]
 ) -> Iterator[tuple[Integer[ndarray, " P"], Integer[ndarray, " P"]]]:
     """Each row i with each number of first[i]..last[i] - 1."""
-    counts = np.maximum(last - first, 0)
+    counts = last - first
     ends = np.cumsum(counts)
     row = 0
     while row < len(counts):
