@@ -105,6 +105,43 @@ def test_a_page_fits_phones_paper_and_dark_rooms():
     assert "width=device-width" in html and "@media print" in html and "prefers-color-scheme: dark" in html
 
 
+def test_figures_can_have_the_same_decimals_and_a_table_can_be_folded():
+    page = Page("t")
+    page.table([["a", 0.5, 18.25, 3]], decimals=4, folded="All <classes>")
+    html = page.html()
+    assert re.findall(r'<td class="number">(.*?)</td>', html) == ["0.5000", "18.2500", "3"]
+    assert "<details><summary>All &lt;classes&gt;</summary>" in html and len(Reader(html).all("table")) == 1
+
+
+def test_sections_stand_beside_each_other():
+    page = Page("t")
+    page.text("before")
+    with page.columns():
+        page.heading("left")
+        page.plot({"a": ([0, 1], [0, 1])}, "x", "y")
+        page.chart("<svg></svg>", "chart")
+        page.heading("right")
+        page.drawing("<svg></svg>", "drawing")
+    page.heading("after")
+    html = page.html()
+    Reader(html)
+    inside = html.split('<div class="grid pairs">')[1].split("<h2>after")[0]
+    assert inside.count("<div>") == 2 and inside.index("chart") < inside.index("<div><h2>right") < inside.index(
+        "drawing"
+    )
+
+
+def test_a_jpeg_has_its_own_type_and_size():
+    file, page = io.BytesIO(), Page("t")
+    Image.new("RGB", (500, 30)).save(file, "JPEG")
+    page.figure(file.getvalue())
+    (image,) = Reader(page.html()).all("img")
+    assert (image["src"] or "").startswith("data:image/jpeg;base64,") and (image["width"], image["height"]) == (
+        "500",
+        "30",
+    )
+
+
 def test_a_table_without_rows_or_without_header():
     page = Page("t")
     page.table([], ["a", "b"])

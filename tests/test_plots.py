@@ -91,3 +91,9 @@ def test_ticks_differ_whatever_the_range(x: list[float], y: list[float], log: bo
     heights = [text.get("y") for text in parsed(svg_plot({"a": (x, y)}, "", "", log=log)).iter("text")][:-2]
     assert len(set(zip(labels, heights, strict=True))) == len(labels)
     assert svg_plot({}, "x", "y", log=log).startswith("<svg")
+
+
+def test_shares_go_from_nothing_to_one_whatever_the_values():
+    labels = written(svg_plot({"a": ([0, 1], [0.4, 0.45])}, "x", "y", shares=True))
+    assert {"0", "0.2", "1"} <= set(labels)
+    assert "0.2" not in written(svg_plot({"a": ([2, 3], [0.4, 0.45])}, "x", "y"))

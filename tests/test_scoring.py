@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from apiece.data.coco import write_coco
+from apiece.data.coco_results import write_coco_results
 from apiece.data.dataset import Dataset
+from apiece.data.formats import open_dataset
 from apiece.errors import CallError, InputError
 from apiece.instances import Instances
 from apiece.scoring import METRICS, Scorer, score
@@ -102,7 +107,7 @@ def test_a_report_is_json_and_a_table():
     assert figures["matching"]["0.75"]["pq"] == 1
     assert figures["by_image"][0]["tp"] == 1
     lines = report.table().splitlines()
-    assert lines[0] == "Matching by IoU"
+    assert lines[0] == "1 image." and lines[2:4] == ["", "Matching by IoU"]
     assert any(line.split()[:2] == ["segm", "1.0000"] for line in lines)
 
 
@@ -137,7 +142,7 @@ def test_all_metrics_intervals_and_the_difference_to_other_findings_come_from_on
     assert report["difference"]["matching"]["accuracy@0.50"] == pytest.approx({"value": 0.5, "low": 0.5, "high": 0.5})
     assert report["difference"]["counts"]["bias"]["value"] == 1
     assert report.rows[0].keys() >= {"name", "accuracy", "SBD"}
-    titles = [block.splitlines()[0] for block in report.table().split("\n\n")]
+    titles = [block.splitlines()[0] for block in report.table().split("\n\n")[1:]]
     assert len(titles) == len(METRICS) + 2
 
 
@@ -145,6 +150,61 @@ def test_masks_are_not_compared_with_boxes():
     boxes = Instances.from_boxes([[0, 0, 10, 10]], (10, 100), scores=[0.9])
     with pytest.raises(CallError, match="boxes only"):
         score([squares(0, scores=[0.9])], [squares(0)], against=[boxes])
+
+
+def test_figures_are_the_same_to_the_bit_however_many_processes_compare(tmp_path):
+    generator = np.random.default_rng(0)
+    true = {f"{place:02}": squares(*generator.integers(0, 90, 3), labels=[0, 1, 0]) for place in range(23)}
+    near = {
+        name: squares(*np.clip(one.mask_boxes[:, 0] + generator.integers(-2, 3, 3), 0, 90), labels=one.labels)
+        for name, one in true.items()
+    }
+    found = {name: one.replace(scores=generator.random(3)) for name, one in near.items() if name != "07"}
+    write_coco(true.items(), tmp_path / "truth.json", ["x", "y"])
+    truth = open_dataset(tmp_path / "truth.json")
+    write_coco_results(found.items(), tmp_path / "found.json", truth)
+    sides = dataset(found, ("x", "y")), dataset(true, ("x", "y"))
+    for ours, theirs in [sides, (tmp_path / "found.json", tmp_path / "truth.json")]:
+        reports = [score(ours, theirs, METRICS, allow_missing=True, jobs=jobs).to_json(rows=True) for jobs in (1, 2, 5)]
+        assert reports[0] == reports[1] == reports[2]
+    assert json.loads(reports[0])["images"] == 23
+    with pytest.raises(CallError, match="0 jobs"):
+        score(*sides, jobs=0)
+
+
+def test_what_is_wrong_is_said_by_whichever_process_finds_it():
+    truth = {str(place): squares(0) for place in range(9)}
+    found = {name: squares(0, scores=[np.nan if name == "7" else 0.5]) for name in truth}
+    with pytest.raises(InputError, match="^7: the score of found object 0 is not a number"):
+        score(dataset(found), dataset(truth), jobs=2)
+
+
+def test_an_interrupted_scoring_leaves_no_process_behind():
+    code = """
+import os, time
+from pathlib import Path
+from apiece.data.dataset import Dataset
+from apiece.scoring import score
+
+def read(index):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+names = tuple("abcd")
+data = Dataset(Path("set"), "memory", ("cell",), names, (None,) * 4, read, read)
+score(data, data, jobs=2)
+"""
+    run = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    workers = {int(run.stdout.readline()) for _ in range(2)}
+    os.killpg(run.pid, signal.SIGINT)
+    _, errors = run.communicate(timeout=20)
+    assert run.returncode == -signal.SIGINT and errors.rstrip().endswith("KeyboardInterrupt")
+    assert errors.count("Traceback") == 1 and len(workers) == 2
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
 
 
 def test_cocos_own_example_from_its_files(shared_data):

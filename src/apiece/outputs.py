@@ -41,7 +41,7 @@ def predict_files(
     """Find the objects of images in files and write them to a folder, under each image's own name.
 
     What is already there is not made again. Label images, overlays and CSV hold the objects at the operating point; the
-    COCO file holds all with their scores, since AP uses all.
+    COCO file holds all with their scores, since AP uses all, and the operating point, which `score` goes by.
 
     Args:
         images: files, folders, globs.
@@ -161,4 +161,6 @@ class _Job:
     def close(self) -> None:
         """Write the one file of all images, those of an interrupted run too."""
         if self.changed:
-            write_coco(self.found.items(), self.out / COCO_FILE, self.model.card.classes, file_names=self.files)
+            threshold = self.model.card.threshold if self.threshold is None else self.threshold
+            names: dict[str, Any] = {"file_names": self.files, "threshold": threshold}
+            write_coco(self.found.items(), self.out / COCO_FILE, self.model.card.classes, **names)

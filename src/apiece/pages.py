@@ -1,20 +1,20 @@
 """What pages show of a model: figures, truth beside what was found, the images it did worst on, plots."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from apiece.data.dataset import Dataset, Sample
-from apiece.draw import overlay
 from apiece.evaluation import relations
 from apiece.methods.method import Method
 from apiece.metrics.report import Report
 from apiece.page import Page, Picture
-from apiece.prediction import find, sure
+from apiece.pairs import Shown, pair_picture
+from apiece.prediction import find, look, ordered, sure
+from apiece.score_page import WORST, add_scoring, add_worst
 
-WORST = 12
-"""Images that an evaluation's page shows."""
 FIGURES = {
     "AP": ("coco", "segm", "AP"),
     "AP50": ("coco", "segm", "AP50"),
@@ -44,9 +44,7 @@ def add_scores(page: Page, reports: Mapping[str, Report]) -> None:
 def side_by_side(model: Method, sample: Sample) -> tuple[Picture, str]:
     """An image with its true objects on the left, and with those found at the operating point on the right."""
     found = sure(model, find(model, sample.image))
-    truth, ours = (overlay(sample.image, objects) for objects in (sample.truth, found))
-    gap = np.full((len(truth), 4, 3), 255, np.uint8)
-    return np.hstack([truth, gap, ours]), f"{sample.name}: {len(sample.truth)} true, {len(found)} found"
+    return pair_picture(Shown(sample.name, sample.image, sample.truth, found), (), by_fate=False)
 
 
 def add_relations(page: Page, model: Method, data: Dataset) -> None:
@@ -56,23 +54,40 @@ def add_relations(page: Page, model: Method, data: Dataset) -> None:
         page.scatter({"": (relation.x, relation.y)}, relation.x_label, relation.y_label, caption=caption)
 
 
-def write_evaluation_page(model: Method, data: Dataset, report: Report, path: Path) -> None:
-    """One self-contained HTML page of an evaluation, the images with the lowest accuracy at IoU 0.5 first.
+def write_evaluation_page(
+    model: Method, data: Dataset, report: Report, path: Path, *, oracle: str | None = None, worst: int = WORST
+) -> None:
+    """One self-contained HTML page of an evaluation: that of a scoring, and what the method tells of the objects.
+
+    Args:
+        report: what `evaluate` gave for this model and data.
+        oracle: parts of the truth given to the method, as in the evaluation.
+        worst: how many of the images with the lowest accuracy are drawn; they go through the model again.
 
     Raises:
         InputError: it cannot be written.
     """
     page = Page(f"{type(model).__name__} on {data.path.name}")
-    add_scores(page, {data.path.name: report})
-    page.heading("Images it did worst on" if "matching" in report else "Images")
-    order = sorted(range(len(data)), key=lambda index: _accuracy(report, index))
-    pictures = [side_by_side(model, data[index]) for index in order[:WORST]]
-    page.figures(pictures)
+    add_scoring(page, report)
+    add_worst(page, report.diagnosis, _showing(model, data, oracle), worst)
     add_relations(page, model, data)
     page.write(path)
 
 
-def _accuracy(report: Report, index: int) -> float:
-    """An image's accuracy at IoU 0.5; 1 where there was nothing to find and nothing found, or it was not asked for."""
-    row = report.rows[index] if "matching" in report else {"n_true": 0, "n_pred": 0}
-    return row["accuracy"] if row["n_true"] + row["n_pred"] else 1.0
+def _showing(model: Method, data: Dataset, oracle: str | None) -> Callable[[int], Shown]:
+    """How the image at a place of a data set is had, with all its objects, labels as the model numbers them."""
+    known = {name: label for label, name in enumerate(model.card.classes)}
+    # A set and a model of one class each need no common name.
+    labels = np.array([*(known.get(name, 0) for name in data.classes), -1])
+
+    def show(index: int) -> Shown:
+        sample = data[index]
+        truth = sample.truth.replace(labels=labels[sample.truth.labels])
+        if oracle is None:
+            return Shown(sample.name, sample.image, truth, find(model, sample.image))
+        outputs, frame = look(model, sample.image)
+        with torch.no_grad():
+            outputs = model.oracle(outputs, [truth], oracle)
+        return Shown(sample.name, sample.image, truth, ordered(model.decode(outputs, [frame])[0]))
+
+    return show

@@ -41,17 +41,20 @@ def svg_plot(
     *,
     log: bool = False,
     marks: Literal["line", "points"] = "line",
+    shares: bool = False,
 ) -> str:
     """Curves or clouds of points as one SVG element and a legend; classes and colors are those of `Page`.
 
     Args:
         series: for each name its x and y, equally many. What is not finite is left out, and breaks a line.
         log: a logarithmic y axis; values that are not positive are left out.
+        shares: y goes from 0 to 1, whatever the values.
     """
     curves = [(np.asarray(x, float).reshape(-1), np.asarray(y, float).reshape(-1)) for x, y in series.values()]
     empty = np.zeros(0)
     x_axis = _axis(np.concatenate([x for x, _ in curves] or [empty]), False, LEFT, WIDTH - RIGHT)
-    y_axis = _axis(np.concatenate([y for _, y in curves] or [empty]), log, HEIGHT - BOTTOM, TOP)
+    whole = np.array([0.0, 1.0]) if shares else empty
+    y_axis = _axis(np.concatenate([whole, *(y for _, y in curves)]), log, HEIGHT - BOTTOM, TOP)
     drawn = [_scales(x_axis, y_axis), _labels(x_label, y_label)]
     for number, (x, y) in enumerate(curves):
         across, down = x_axis.place(x), y_axis.place(y)

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from apiece.metrics.bootstrap import differences, intervals
+from apiece.metrics.cityscapes import cityscapes, cityscapes_resampler
 from apiece.metrics.coco import coco, coco_resampler
 from apiece.metrics.matching import matching, matching_resampler
+from apiece.metrics.voc import voc, voc_resampler
 
 from .coco_oracle import random_set, records
 
@@ -47,4 +51,33 @@ def test_resampled_figures_are_those_of_the_images_as_often_as_drawn():
             "pq@0.50": figures["0.50"]["pq"],
             "mean accuracy": figures["mean"]["accuracy"],
         }
+    )
+
+
+@pytest.mark.parametrize(
+    "call, resampler, names",
+    [(cityscapes, cityscapes_resampler, ("AP", "AP50")), (voc, voc_resampler, ("AP50", "mean"))],
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_resampled_areas_under_curves_are_those_of_the_images_as_often_as_drawn(call, resampler, names, seed):
+    generator = np.random.default_rng(seed)
+    # Cityscapes takes equal scores together; VOC goes by their order, which two copies of an image change.
+    of_images = records(*random_set(generator, images=8, ties=call is cityscapes))
+    # Cityscapes counts objects from 100 pixels on: the small ones here are taken for larger.
+    of_images = [replace(one, masks=enlarged(one.masks)) for one in of_images]
+    classes, of_draws = ["a", "b", "c"], resampler(of_images, ["a", "b", "c"])
+    for _ in range(5):
+        weights = np.bincount(generator.integers(0, 8, 8), None, 8)
+        drawn = [one for one, weight in zip(of_images, weights, strict=True) for _ in range(weight)]
+        wanted = call(drawn, classes)
+        assert of_draws(weights) == pytest.approx({name: wanted[name] for name in names}, abs=1e-12, nan_ok=True)
+    assert any(wanted[name] for name in names)
+
+
+def enlarged(pairs):
+    return replace(
+        pairs,
+        intersection=50 * pairs.intersection,
+        found_areas=50 * pairs.found_areas,
+        truth_areas=50 * pairs.truth_areas,
     )

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion
@@ -7,6 +10,7 @@ from apiece.metrics.boundary import rim_width, rims
 from apiece.metrics.coco import coco, judge
 from apiece.metrics.precision import accumulate
 from apiece.metrics.table import Table, record
+from apiece.scoring import score
 
 from .coco_oracle import SIZE, instances, random_set
 
@@ -91,3 +95,35 @@ def test_boundary_figures_have_cocos_names():
     stack[0, 10:30, 10:30] = True
     one = record("a", Instances.from_dense(stack, scores=[0.5]), Instances.from_dense(stack), rim=True)
     assert coco([one], ["thing"], kinds=["boundary"])["boundary"]["AP75"] == pytest.approx(1)
+
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "boundary.json").read_text())
+"""Figures of the reference implementation; how they were made stands in the file."""
+
+
+def ours(found: Path, truth: Path) -> tuple[list[float], list[float | None]]:
+    """COCO's twelve figures, NaN where they do not exist, and AP of each class."""
+    figures = score(found, truth, ["boundary"])["boundary"]
+    twelve = [value for name, value in figures.items() if name not in ("classes", "left_out")]
+    return np.array(twelve, float).tolist(), [of_class["AP"] for of_class in figures["classes"].values()]
+
+
+@pytest.mark.parametrize("number", range(len(GOLDEN["sets"])))
+def test_figures_of_small_sets_are_those_of_the_reference_implementation(tmp_path, number):
+    one = GOLDEN["sets"][number]
+    for name in ("truth", "results"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(one[name]))
+    twelve, classes = ours(tmp_path / "results.json", tmp_path / "truth.json")
+    assert np.nan_to_num(twelve, nan=-1) == pytest.approx(one["figures"], abs=1e-6)
+    assert classes == pytest.approx(one["classes"], abs=1e-6)
+
+
+def test_figures_of_cocos_own_example_are_those_of_the_reference_implementation(shared_data):
+    folder = shared_data / "golden" / "coco_fake100"
+    found = folder / "instances_val2014_fakesegm100_results.json"
+    twelve, classes = ours(found, folder / "instances_val2014_100.json")
+    assert twelve == pytest.approx(GOLDEN["coco_fake100"]["figures"], abs=1e-6)
+    wanted = GOLDEN["coco_fake100"]["classes"]
+    assert [value is None for value in classes] == [value is None for value in wanted]
+    there = [(value, other) for value, other in zip(classes, wanted, strict=True) if other is not None]
+    assert [value for value, _ in there] == pytest.approx([other for _, other in there], abs=1e-6)

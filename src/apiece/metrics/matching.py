@@ -53,7 +53,7 @@ def matching(
     Returns:
         by IoU (`"0.50"`) and averaged over the IoUs (`"mean"`): the figures over all objects; `"by_image"`: the same as
         mean over images (an image without objects counts 0, as in StarDist); `"classes"`: for each class, where there
-        are several.
+        are several; a class that is neither found nor true has no quotients (None).
     """
     table = matched_table(records, threshold, class_agnostic)
     by_image, by_class = count_matches(table, ious, len(classes))
@@ -63,7 +63,7 @@ def matching(
     if len(classes) > 1 and not class_agnostic:
         of_class = figures(by_class)
         result["classes"] = {
-            name: _by_iou({key: figure[:, [number]] for key, figure in of_class.items()}, ious)
+            name: _of_class({key: figure[:, [number]] for key, figure in of_class.items()}, ious)
             for number, name in enumerate(classes)
         }
     result["threshold"] = threshold
@@ -149,6 +149,16 @@ def _by_iou(of_all: dict[str, Float[ndarray, "T X"]], ious: Sequence[float]) -> 
         }
     result["mean"] = {key: float(values.mean()) for key, values in reduced.items() if key not in whole}
     return result
+
+
+def _of_class(of_one: dict[str, Float[ndarray, "T 1"]], ious: Sequence[float]) -> dict[str, Any]:
+    result = _by_iou(of_one, ious)
+    if of_one["n_true"].any() or of_one["n_pred"].any():
+        return result
+    return {
+        iou: {key: value if isinstance(value, int) else None for key, value in block.items()}
+        for iou, block in result.items()
+    }
 
 
 def count_matches(table: Table, ious: Sequence[float], classes: int) -> tuple[Counts, Counts]:

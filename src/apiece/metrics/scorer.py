@@ -1,6 +1,7 @@
 """Scorer: images one after another, figures of all metrics at the end."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -9,11 +10,14 @@ import numpy as np
 from apiece.errors import CallError, InputError
 from apiece.instances import Instances
 from apiece.metrics import bootstrap, cityscapes, coco, counts, leaves, matching, mistakes, semantic, voc
+from apiece.metrics.diagnosis import Diagnosis, diagnose
 from apiece.metrics.operating_point import best_threshold
 from apiece.metrics.report import Report
-from apiece.metrics.table import Record, record
+from apiece.metrics.table import Record, records_of
 
 METRICS = ("coco", "matching", "leaves", "voc", "semantic", "counts", "boundary", "cityscapes", "errors")
+DECIDING = ("matching", "leaves", "semantic", "counts", "errors")
+"""Metrics that go by the operating point."""
 UNIONS = {"leaves": "foreground", "semantic": "classes"}
 
 
@@ -24,7 +28,7 @@ class Scorer:
         classes: names of the classes; labels are indices into it.
         metrics: which figures the report has, of `METRICS`.
         threshold: the operating point: found objects with a lower score are left out of everything but AP.
-        class_agnostic: objects match whatever their class (coco, matching).
+        class_agnostic: objects match whatever their class, as if there were one.
         coco_options: further arguments of `metrics.coco.coco` (IoUs, areas, maximum detections).
 
     Raises:
@@ -52,10 +56,11 @@ class Scorer:
         self.wanted: dict[str, Any] = {
             "masks": set(metrics) != {"coco"} or "segm" in kinds or "found_area" in self.coco_options,
             "boxes": "bbox" in kinds or "found_area" in self.coco_options,
-            "unions": [UNIONS[name] for name in self.metrics if name in UNIONS],
+            "unions": sorted({"foreground" if class_agnostic else UNIONS[name] for name in metrics if name in UNIONS}),
             "rim": "boundary" in metrics,
         }
         self.records: list[Record] = []
+        self.notes: list[str] = []
 
     def add(self, name: str, found: Instances, truth: Instances) -> None:
         """Compare one image.
@@ -64,6 +69,15 @@ class Scorer:
             InputError: found and true objects are of different image sizes, a score is not a number, or there are boxes
                 only where a metric needs masks.
         """
+        self.records += self.compared([(name, found, truth)])
+
+    def compared(self, images: Sequence[tuple[str, Instances, Instances]]) -> list[Record]:
+        """Some images, each with its name, found and true objects, compared as by `add` but not kept."""
+        for image in images:
+            self._check(*image)
+        return records_of(images, **self.wanted)
+
+    def _check(self, name: str, found: Instances, truth: Instances) -> None:
         if found.size != truth.size:
             ours, theirs = (f"{height} x {width}" for height, width in (found.size, truth.size))
             raise InputError(
@@ -74,7 +88,6 @@ class Scorer:
             raise InputError(f"{name}: the score of found object {place} is not a number.")
         if "boundary" in self.metrics and not (found.has_masks and truth.has_masks):
             raise InputError(f"{name}: boundary figures need masks, but there are boxes only.")
-        self.records.append(record(name, found, truth, **self.wanted))
 
     def best_threshold(self, figure: Literal["accuracy", "f1"] = "accuracy", iou: float = 0.5) -> tuple[float, float]:
         """The threshold with the best matching figure over the images so far, and that figure."""
@@ -87,8 +100,9 @@ class Scorer:
             threshold: the operating point in place of the scorer's own.
             intervals: add 95 % confidence intervals of the main figures, by resampling the images.
         """
-        calls = _calls(self, self.threshold if threshold is None else threshold)
-        figures: dict[str, Any] = {"images": len(self.records)}
+        threshold = self.threshold if threshold is None else threshold
+        calls = _calls(self, threshold)
+        figures: dict[str, Any] = {"images": len(self.records), "threshold": threshold}
         figures |= {name: calls[name][0]() for name in self.metrics}
         if intervals:
             figures["intervals"] = {
@@ -100,12 +114,43 @@ class Scorer:
         for name in self.metrics:
             of_images = calls[name][2]() if len(calls[name]) > 2 else rows
             rows = [row | more for row, more in zip(rows, of_images, strict=True)]
-        return Report(figures, rows)
+        diagnosed = partial(_diagnosed, self, tuple(self.records), threshold)
+        return Report(figures, rows, diagnosed, (*self.notes, *self._warnings(threshold)))
+
+    def _warnings(self, threshold: float | None) -> list[str]:
+        """What a reader of the figures should know."""
+        deciding = [name for name in self.metrics if name in DECIDING]
+        scores = [one.scores for one in self.records if len(one.scores)]
+        if threshold is not None or not deciding or not any((some != scores[0][0]).any() for some in scores):
+            return []
+        return [f"No threshold: in {', '.join(deciding)} every found object counts, however low its score."]
+
+
+def _diagnosed(scorer: Scorer, records: Sequence[Record], threshold: float | None) -> Diagnosis:
+    limits = scorer.coco_options.get("max_detections", coco.MAX_DETECTIONS)
+    records = _one_class(records) if scorer.class_agnostic else records
+    options: dict[str, Any] = {"threshold": threshold, "class_agnostic": scorer.class_agnostic, "limit": max(limits)}
+    return diagnose(records, scorer.classes, **options)
+
+
+def _one_class(records: Sequence[Record]) -> list[Record]:
+    """The records as if all objects were of the first class; what is void for any class stays so."""
+    return [
+        replace(
+            one,
+            labels=np.zeros_like(one.labels),
+            truth_labels=np.minimum(one.truth_labels, 0),
+            unions=dict.fromkeys(("foreground", "classes"), one.unions["foreground"]) if one.unions else {},
+        )
+        for one in records
+    ]
 
 
 def _calls(scorer: Scorer, threshold: float | None) -> dict[str, tuple[Callable[[], Any], ...]]:
     """For each metric what gives its figures, its resampler and, where there are, the figures of each image."""
     first = (scorer.records, scorer.classes)
+    # COCO's own rule for objects without classes breaks ties by class; the others need no more than one class.
+    plain = (_one_class(scorer.records), ("object",)) if scorer.class_agnostic else first
     point: dict[str, Any] = {"threshold": threshold}
     match: dict[str, Any] = {**point, "class_agnostic": scorer.class_agnostic}
     options: dict[str, Any] = {"class_agnostic": scorer.class_agnostic, **scorer.coco_options}
@@ -125,11 +170,11 @@ def _calls(scorer: Scorer, threshold: float | None) -> dict[str, tuple[Callable[
             partial(call, scorer.records, **point)
             for call in (leaves.leaves, leaves.leaves_resampler, leaves.leaf_rows)
         ),
-        "cityscapes": tuple(partial(call, *first) for call in (cityscapes.cityscapes, cityscapes.cityscapes_resampler)),
-        "voc": (partial(voc.voc, *first), partial(voc.voc_resampler, *first)),
-        "semantic": tuple(partial(call, *first, **point) for call in (semantic.semantic, semantic.semantic_resampler)),
-        "errors": (partial(mistakes.errors, *first, **point),),
-        "counts": tuple(partial(call, *first, **point) for call in (counts.counts, counts.counts_resampler)),
+        "cityscapes": tuple(partial(call, *plain) for call in (cityscapes.cityscapes, cityscapes.cityscapes_resampler)),
+        "voc": (partial(voc.voc, *plain), partial(voc.voc_resampler, *plain)),
+        "semantic": tuple(partial(call, *plain, **point) for call in (semantic.semantic, semantic.semantic_resampler)),
+        "errors": (partial(mistakes.errors, *plain, **point),),
+        "counts": tuple(partial(call, *plain, **point) for call in (counts.counts, counts.counts_resampler)),
     }
 
 

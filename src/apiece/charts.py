@@ -1,0 +1,155 @@
+"""Bars, columns over a range and matrices as inline SVG, drawn with the page's own colors."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+from jaxtyping import Float, Integer
+from numpy import ndarray
+
+WIDTH, BAR = 480, 24
+HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 300, 64, 20, 24, 44
+LETTER = 6.6
+"""About how wide a letter is, in pixels."""
+NUMBERED = 20
+"""Up to so many rows a matrix has numbers in its cells."""
+LONGEST = 22
+"""Letters of a name that are shown."""
+
+
+def svg_bars(values: Mapping[str, float | None], label: str, notes: Sequence[str] = ()) -> str:
+    """A bar to the right for each name, with its value and a note behind it; None is a dash."""
+    left = max((len(name) for name in values), default=0) * LETTER + 12
+    most = max((value for value in values.values() if value is not None), default=0.0)
+    scale = (WIDTH - left - 64 - max((len(note) for note in notes), default=0) * LETTER) / most if most > 0 else 0.0
+    drawn = []
+    for number, (name, value) in enumerate(values.items()):
+        y = number * BAR + 4
+        length = max(value or 0.0, 0.0) * scale
+        drawn.append(f'<text x="{left - 8:.0f}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
+        drawn.append(f'<rect class="bar" x="{left:.0f}" y="{y + 2}" width="{length:.1f}" height="{BAR - 8}"/>')
+        written = "–" if value is None else f"{value:.3f}"
+        written += f" {escape(notes[number])}" if notes else ""
+        drawn.append(f'<text x="{left + length + 6:.1f}" y="{y + 14}">{written}</text>')
+    height = len(values) * BAR + 4
+    return _svg(WIDTH, height, label, drawn)
+
+
+def svg_columns(
+    edges: Float[ndarray, " E"],
+    heights: Float[ndarray, " S"],
+    tops: Sequence[str],
+    x_label: str,
+    y_label: str,
+    *,
+    marks: Float[ndarray, " S"],
+) -> str:
+    """Columns of a height from 0 to 1 between edges, with a word above each and a dashed diagonal to compare with.
+
+    Args:
+        heights: not a number where there is no column.
+        tops: the words.
+        marks: where along the x axis a dot stands on each column.
+    """
+    low, high, foot = float(edges[0]), float(edges[-1]), HEIGHT - BOTTOM
+    scale, high_by = (WIDTH - LEFT - RIGHT) / (high - low), foot - TOP
+    across, y = LEFT + (edges - low) * scale, foot - np.nan_to_num(heights, nan=0.0) * high_by
+    drawn = [_scales(edges, across)]
+    for start, stop, top, word in zip(across, across[1:], y, tops, strict=False):
+        place = f'x="{start + 1:.1f}" y="{top:.1f}" width="{stop - start - 2:.1f}" height="{foot - top:.1f}"'
+        drawn.append(f'<rect class="bar" {place}/>')
+        place = f'x="{(start + stop) / 2:.1f}" y="{top - 7:.1f}" text-anchor="middle"'
+        drawn.append(f'<text class="fine" {place}>{escape(word)}</text>')
+    drawn.append(f'<path class="line s7" stroke-dasharray="4 4" d="M{LEFT} {foot}L{WIDTH - RIGHT} {TOP}"/>')
+    places = [(x, top) for x, top in zip(LEFT + (marks - low) * scale, y, strict=True) if np.isfinite(x)]
+    drawn.append(f'<path class="dots" d="{"".join(f"M{x:.1f} {top:.1f}h0" for x, top in places)}"/>')
+    drawn.append(_titles(x_label, y_label))
+    return _svg(WIDTH, HEIGHT, f"{y_label} over {x_label}", drawn)
+
+
+def _scales(edges: Float[ndarray, " E"], across: Float[ndarray, " E"]) -> str:
+    """Lines and figures from 0 to 1, some edges, and the axes."""
+    foot, parts = HEIGHT - BOTTOM, []
+    for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
+        y = foot - share * (foot - TOP)
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{share:g}</text>')
+    every = max(1, len(edges) // 5)
+    for edge, x in zip(edges[::every], across[::every], strict=True):
+        parts.append(f'<text x="{x:.1f}" y="{foot + 16}" text-anchor="middle">{edge:.3g}</text>')
+    return "".join([*parts, f'<path class="axis" d="M{LEFT} {TOP}V{foot}H{WIDTH - RIGHT}"/>'])
+
+
+def _titles(x_label: str, y_label: str) -> str:
+    across, down = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
+    return (
+        f'<text x="{across:.0f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>'
+        f'<text transform="translate(14 {down:.0f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+    )
+
+
+def svg_matrix(
+    counts: Integer[ndarray, "K L"], rows: Sequence[str], columns: Sequence[str], row_label: str, column_label: str
+) -> str:
+    """Counts as cells, the darker the larger their share of the row. Small matrices have the numbers in the cells.
+
+    Every cell that is not empty says its row, column and count where the pointer rests.
+    """
+    few = len(rows) <= NUMBERED
+    side = 11 if not few else 44 if len(rows) > 6 else 64
+    letter, fine = (LETTER, "") if few else (5.2, "fine ")
+    left = max(len(_short(name)) for name in rows) * letter + 34
+    top = max(len(_short(name)) for name in columns) * letter * (0.75 if few else 1) + 34
+    right, foot = left + len(columns) * side, top + len(rows) * side
+    drawn = []
+    for number, name in enumerate(rows):
+        place = f'x="{left - 6:.0f}" y="{top + (number + 0.5) * side + 4:.1f}" text-anchor="end"'
+        drawn.append(f'<text class="{fine}row" {place}>{_name(name)}</text>')
+    for number, name in enumerate(columns):
+        place = f"translate({left + (number + 0.5) * side + 3:.1f} {top - 6:.0f}) rotate({-45 if few else -90})"
+        drawn.append(f'<text class="{fine}column" transform="{place}">{_name(name)}</text>')
+    for step in () if few else range(5, len(rows), 5):
+        drawn.append(f'<path class="grid" d="M{left:.0f} {top + step * side:.0f}H{right:.0f}"/>')
+        drawn.append(f'<path class="grid" d="M{left + step * side:.0f} {top:.0f}V{foot:.0f}"/>')
+    drawn += _cells(counts, rows, columns, (left, top, side))
+    drawn.append(f'<path class="axis" d="M{left:.0f} {foot:.0f}V{top:.0f}H{right:.0f}"/>')
+    drawn.append(f'<text x="{left:.0f}" y="12">{escape(column_label)} →</text>')
+    place = f"translate(12 {(top + foot) / 2:.0f}) rotate(-90)"
+    drawn.append(f'<text transform="{place}" text-anchor="middle">← {escape(row_label)}</text>')
+    # Slanting names of the last columns reach beyond the cells.
+    width = right + (top * 0.9 if few else 10)
+    return _svg(width, foot + 8, f"{row_label} against {column_label}", drawn)
+
+
+def _cells(
+    counts: Integer[ndarray, "K L"], rows: Sequence[str], columns: Sequence[str], frame: tuple[float, float, int]
+) -> list[str]:
+    """The cells that are not empty; `frame` is the left and top edge of the first and its side."""
+    left, top, side = frame
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    drawn = []
+    for row, column in zip(*(place.tolist() for place in np.nonzero(counts)), strict=True):
+        number, part = int(counts[row, column]), float(share[row, column])
+        x, y = left + column * side, top + row * side
+        words = escape(f"{rows[row]} → {columns[column]}: {number} ({part:.0%})")
+        cell = f'<rect class="cell" x="{x:.1f}" y="{y:.1f}" width="{side - 1}" height="{side - 1}"'
+        drawn.append(f'{cell} fill-opacity="{0.08 + 0.92 * math.sqrt(part):.2f}"><title>{words}</title></rect>')
+        if len(rows) <= NUMBERED:
+            place = f'x="{x + side / 2:.1f}" y="{y + side / 2 + 4:.1f}" text-anchor="middle"'
+            drawn.append(f'<text class="{"on" if part > 0.3 else "off"}" {place}>{number}</text>')
+    return drawn
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+
+
+def _name(name: str) -> str:
+    return escape(_short(name)) + ("" if len(name) <= LONGEST else f"<title>{escape(name)}</title>")
+
+
+def _svg(width: float, height: float, label: str, drawn: Sequence[str]) -> str:
+    name = escape(label, quote=True)
+    size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
+    return f'<svg {size} role="img" aria-label="{name}">{"".join(drawn)}</svg>'
