@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,10 +8,16 @@ import tifffile
 from apiece.data.coco import open_coco, write_coco
 from apiece.data.coco_results import write_coco_results
 from apiece.data.dataset import Sample
-from apiece.data.formats import match_names, open_dataset, open_found, recognize
+from apiece.data.formats import open_dataset, open_found, recognize
 from apiece.data.label_images import write_label_image, write_label_images
+from apiece.data.writing import Entry
 from apiece.errors import CallError, InputError
 from apiece.instances import Instances
+from apiece.scoring import places
+
+
+def entries(samples):
+    return (Entry(sample.name, None, partial(getattr, sample, "image"), sample.truth) for sample in samples)
 
 
 def samples(names=("a", "b")):
@@ -27,7 +34,7 @@ def scored(instances):
 
 @pytest.fixture
 def truth(tmp_path):
-    write_label_images(samples(), tmp_path / "truth", ["object"])
+    write_label_images(entries(samples()), tmp_path / "truth", ["object"])
     return open_dataset(tmp_path / "truth")
 
 
@@ -72,13 +79,13 @@ def test_two_formats_in_one_folder_need_a_word_from_the_user(tmp_path, truth):
 
 
 def test_an_unknown_format_is_a_wrong_call(tmp_path):
-    with pytest.raises(CallError, match="no format 'voc': choose label-images or coco"):
-        open_dataset(tmp_path, format="voc")
+    with pytest.raises(CallError, match="no format 'pascal': choose label-images or coco"):
+        open_dataset(tmp_path, format="pascal")
 
 
 def test_splits_reach_the_reader(tmp_path):
     for part, names in [("train", "ab"), ("val", "c")]:
-        write_label_images(samples(names), tmp_path / part, ["object"])
+        write_label_images(entries(samples(names)), tmp_path / part, ["object"])
     assert open_dataset(tmp_path, split="val").names == ("c",)
     assert recognize(tmp_path) == {"label-images": "label images in the parts train, val"}
 
@@ -92,7 +99,7 @@ def test_label_images_beside_pictures_are_findings(tmp_path, truth):
         tifffile.imwrite(tmp_path / f"found/{name}_overlay.png", np.zeros((4, 4, 3), np.uint8), photometric="rgb")
         (tmp_path / f"found/{name}.csv").touch()
     found = open_found(tmp_path / "found", truth)
-    assert match_names(found, truth) == [(0, 0), (1, 1)]
+    assert places(found, truth) == [0, 1]
     assert (found.truth(1).dense() == truth.truth(1).dense()).all()
 
 
@@ -103,7 +110,7 @@ def test_a_coco_file_that_predict_wrote_comes_before_label_images(tmp_path, trut
     write_coco(pairs, tmp_path / "found/found.json", ["object"], file_names={"a": "a.png", "b": "b.tif"})
     found = open_found(tmp_path / "found", truth)
     assert found.truth(0).scores.tolist() == [0.9, 0.5]
-    assert match_names(found, truth) == [(0, 0), (1, 1)]
+    assert places(found, truth) == [0, 1]
 
 
 def test_coco_results_are_findings_by_the_truths_ids(tmp_path):
@@ -113,7 +120,7 @@ def test_coco_results_are_findings_by_the_truths_ids(tmp_path):
         ((name, scored(objects)) for name, _, objects in list(samples())[1:]), tmp_path / "r.json", truth
     )
     found = open_found(tmp_path / "r.json", truth)
-    assert match_names(found, truth) == [(0, 0), (1, 1)]
+    assert places(found, truth) == [0, 1]
     assert len(found.truth(0)) == 0 and len(found.truth(1)) == 2
 
 
@@ -142,13 +149,11 @@ def test_names_are_matched_whole_or_by_their_last_part(tmp_path, truth):
         write_coco(pairs, path, ["object"])
         return open_coco(path)
 
-    assert match_names(named("c", "b", "a"), truth) == [(2, 0), (1, 1)]
-    assert match_names(named("x/b", "x/a"), truth) == [(1, 0), (0, 1)]
-    assert match_names(truth, named("x/b", "y/a")) == [(1, 0), (0, 1)]
-    with pytest.raises(InputError, match="nothing was found for b of the 2 images"):
-        match_names(named("a"), truth)
-    with pytest.raises(InputError, match="nothing was found for a and 1 more of the 2 images"):
-        match_names(named("x/a", "y/a"), truth)
+    assert places(named("c", "b", "a"), truth) == [2, 1]
+    assert places(named("x/b", "x/a"), truth) == [1, 0]
+    assert places(truth, named("x/b", "y/a")) == [1, 0]
+    assert places(named("a"), truth) == [0, None]
+    assert places(named("x/a", "y/a"), truth) == [None, None]
 
 
 @pytest.mark.parametrize(

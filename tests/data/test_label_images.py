@@ -1,5 +1,6 @@
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from apiece.data.label_images import (
     write_label_image,
     write_label_images,
 )
+from apiece.data.writing import Entry
 from apiece.errors import InputError
 from apiece.instances import Instances
 
@@ -229,6 +231,10 @@ def test_opening_ten_thousand_images_reads_none_of_them(tmp_path):
 # --- writing data sets --------------------------------------------------------------------------------------------
 
 
+def entries(samples):
+    return (Entry(sample.name, None, partial(getattr, sample, "image"), sample.truth) for sample in samples)
+
+
 def samples():
     generator = np.random.default_rng(0)
     for name, kind, channels in [("a", "uint8", 3), ("b", "uint16", 1), ("c", "uint16", 3), ("d", "float32", 2)]:
@@ -240,7 +246,7 @@ def samples():
 
 
 def test_a_written_set_is_read_again_with_images_masks_classes_and_ignored_objects(tmp_path):
-    write_label_images(samples(), tmp_path, ["date", "fig", "nut"])
+    write_label_images(entries(samples()), tmp_path, ["date", "fig", "nut"])
     data = open_label_images(tmp_path)
     assert data.classes == ("date", "fig", "nut")
     for read, written in zip(data, samples(), strict=True):
@@ -251,10 +257,10 @@ def test_a_written_set_is_read_again_with_images_masks_classes_and_ignored_objec
 
 def test_names_with_folders_are_written_flat_and_must_stay_apart(tmp_path):
     sample = next(samples())
-    write_label_images([sample._replace(name="x/a")], tmp_path, ["date"] * 3)
+    write_label_images(entries([sample._replace(name="x/a")]), tmp_path, ["date"] * 3)
     assert open_label_images(tmp_path).names == ("x_a",)
     with pytest.raises(InputError, match="x_a"):
-        write_label_images([sample._replace(name="x/a"), sample._replace(name="x_a")], tmp_path, ["date"] * 3)
+        write_label_images(entries(sample._replace(name=name) for name in ("x/a", "x_a")), tmp_path, ["date"] * 3)
 
 
 @pytest.mark.parametrize(

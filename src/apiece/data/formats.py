@@ -3,11 +3,25 @@
 A format is a module with `FORMAT`, `recognize(path) -> str | None` (what it saw, in words) and an opening function.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from apiece.data import coco, label_images, label_layout
+from apiece.data import (
+    binary_masks,
+    cityscapes,
+    cityscapes_results,
+    coco,
+    cvat,
+    geojson,
+    label_images,
+    label_layout,
+    labelme,
+    voc,
+    yolo,
+)
+from apiece.data.coco_json import load_json
 from apiece.data.coco_results import open_coco_results
 from apiece.data.dataset import Dataset
 from apiece.errors import CallError, InputError
@@ -21,12 +35,17 @@ class Format(NamedTuple):
         looked_for: what it is recognized by, in words.
         recognize: what is seen at a path if it is of this format, in words; None if it is not.
         open: path and split -> the data set.
+        write: writes a data set (see `writing`); None where apiece only reads.
+        parts: the names of the parts (train, val, ...) that a path is divided into, as `--split` takes them; empty if
+            it is one set.
     """
 
     name: str
     looked_for: str
     recognize: Callable[[Path], str | None]
     open: Callable[[Path, str | None], Dataset]
+    write: Callable[..., Counter[str]] | None = None
+    parts: Callable[[Path], Sequence[str]] | None = None
 
 
 FORMATS = (
@@ -35,12 +54,51 @@ FORMATS = (
         looked_for=label_layout.LAYOUTS,
         recognize=label_layout.recognize,
         open=label_images.open_label_images,
+        write=label_images.write_label_images,
+        parts=label_layout.parts,
     ),
     Format(
         name=coco.FORMAT,
         looked_for="COCO JSON (a file, or in the folder or its annotations/)",
         recognize=coco.recognize,
         open=coco.open_coco,
+        write=coco.write_coco_set,
+        parts=coco.parts,
+    ),
+    Format(
+        name=cityscapes.FORMAT,
+        looked_for=cityscapes.LOOKED_FOR,
+        recognize=cityscapes.recognize,
+        open=cityscapes.open_cityscapes,
+        write=cityscapes.write_cityscapes,
+        parts=cityscapes.parts,
+    ),
+    Format(voc.FORMAT, voc.LOOKED_FOR, voc.recognize, voc.open_voc, write=voc.write_voc, parts=voc.parts),
+    Format(
+        name=binary_masks.FORMAT,
+        looked_for=binary_masks.LOOKED_FOR,
+        recognize=binary_masks.recognize,
+        open=binary_masks.open_binary_masks,
+        write=binary_masks.write_binary_masks,
+        parts=binary_masks.parts,
+    ),
+    Format(yolo.FORMAT, yolo.LOOKED_FOR, yolo.recognize, yolo.open_yolo, write=yolo.write_yolo, parts=yolo.parts),
+    Format(
+        name=labelme.FORMAT,
+        looked_for=labelme.LOOKED_FOR,
+        recognize=labelme.recognize,
+        open=labelme.open_labelme,
+        write=labelme.write_labelme,
+        parts=labelme.parts,
+    ),
+    Format(cvat.FORMAT, cvat.LOOKED_FOR, cvat.recognize, cvat.open_cvat, write=cvat.write_cvat, parts=cvat.parts),
+    Format(
+        name=geojson.FORMAT,
+        looked_for=geojson.LOOKED_FOR,
+        recognize=geojson.recognize,
+        open=geojson.open_geojson,
+        write=geojson.write_geojson,
+        parts=geojson.parts,
     ),
 )
 FOUND_FILE = "found.json"
@@ -75,12 +133,25 @@ def open_dataset(path: str | Path, *, split: str | None = None, format: str | No
         return by_name[format].open(path, split)
     seen = recognize(path)
     if not seen:
+        if path.suffix.lower() == ".json" and path.is_file():
+            load_json(path)  # says it where the file is cut off or damaged
         wanted = "; ".join(one.looked_for for one in FORMATS)
         raise InputError(f"{path}: {_contents(path)}, no data set that apiece knows: looked for {wanted}.")
     if len(seen) > 1:
         both = "; ".join(f"{words} ({name})" for name, words in seen.items())
         raise InputError(f"{path}: more than one data set: {both}: choose one (--format {next(iter(seen))}).")
     return by_name[next(iter(seen))].open(path, split)
+
+
+def part_names(path: Path, format: str | None = None) -> list[str]:
+    """The parts that a data set is divided into; empty if it is one set, or none that is known.
+
+    Args:
+        format: as for `open_dataset`.
+    """
+    seen = recognize(path) if format is None else [format]
+    known = [one.parts for one in FORMATS if one.name in seen]
+    return list(known[0](path)) if len(known) == 1 and known[0] is not None else []
 
 
 def _contents(path: Path) -> str:
@@ -94,7 +165,7 @@ def _contents(path: Path) -> str:
 
 
 def open_found(path: str | Path, truth: Dataset, *, split: str | None = None, format: str | None = None) -> Dataset:
-    """Findings: label images (NAME.tif or NAME.png), COCO results or data sets, or a folder that `predict` wrote.
+    """Findings: label images (NAME.tif or NAME.png), COCO's or Cityscapes' results, data sets, or what `predict` wrote.
 
     Args:
         truth: what the findings will be compared with: says the names of the images, and COCO's ids.
@@ -112,6 +183,8 @@ def open_found(path: str | Path, truth: Dataset, *, split: str | None = None, fo
         return open_coco_results(path, truth)
     if format is not None or recognize(path):
         return open_dataset(path, split=split, format=format)
+    if cityscapes_results.recognize(path):
+        return cityscapes_results.open_cityscapes_results(path, truth)
     if not path.is_dir():
         raise InputError(f"{path}: {_contents(path)}, but findings are label images in a folder, or COCO JSON.")
     inner = next((path / name for name in ("labels", "masks") if (path / name).is_dir()), path)
@@ -124,32 +197,6 @@ def _by_last_part(found: Dataset, truth: Dataset) -> Dataset:
     wanted = {name.rsplit("/", 1)[-1] for name in truth.names}
     kept = [index for index, name in enumerate(found.names) if name in wanted]
     return found.subset(kept) if kept else found
-
-
-def match_names(found: Dataset, truth: Dataset) -> list[tuple[int, int]]:
-    """Pairs of indices (in found, in truth) of the same images, in truth's order; other findings are left out.
-
-    Names are compared whole, and by their last part where that is unambiguous.
-
-    Raises:
-        InputError: an image of the truth has no findings (an image without objects needs an empty one).
-    """
-    places = {name: index for index, name in enumerate(found.names)}
-    short: dict[str, int | None] = {}
-    for name, index in places.items():
-        last = name.rsplit("/", 1)[-1]
-        short[last] = None if last in short else index
-    pairs, missing = [], []
-    for index, name in enumerate(truth.names):
-        place = places.get(name, short.get(name.rsplit("/", 1)[-1]))
-        pairs.append((place, index))
-        missing += [name] * (place is None)
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise InputError(
-            f"{found.path}: nothing was found for {missing[0]}{more} of the {len(truth)} images of {truth.path}."
-        )
-    return pairs
 
 
 def cut(data: Dataset | Path | str, validation: Dataset | Path | str | float | None) -> tuple[Dataset, Dataset | None]:

@@ -12,6 +12,7 @@ files; without it every object is of the one class "object". `labels[v - 1]` is 
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,10 @@ from jaxtyping import Integer
 from numpy import ndarray
 
 from apiece.data import label_layout
-from apiece.data.dataset import Dataset, Sample
-from apiece.data.images import lossless_suffix, read_image, write_image
+from apiece.data.dataset import Dataset
+from apiece.data.images import read_image
 from apiece.data.tif import write_tif
+from apiece.data.writing import Entry, place_image
 from apiece.errors import InputError
 from apiece.files import write_text
 from apiece.instances import Instances
@@ -154,24 +156,46 @@ def open_label_folder(path: Path, names: Iterable[str] | None = None) -> Dataset
     )
 
 
-def write_label_images(samples: Iterable[Sample], folder: str | Path, classes: Iterable[str]) -> None:
-    """Write images and label images as `images/NAME.png` (or `.tif`), `masks/NAME.tif` and `classes.json`.
+def write_label_images(
+    entries: Iterable[Entry], folder: str | Path, classes: Iterable[str], *, link: bool = False
+) -> Counter[str]:
+    """Write a data set as `images/`, `masks/NAME.tif` and `classes.json`; see `writing`.
 
-    Overlap is lost (see `write_label_image`), scores and columns too.
+    Lost are overlaps (objects of which a part lies under a smaller one, see `write_label_image`), objects covered
+    wholly or without a pixel, scores, and columns other than `id`.
 
     Raises:
         InputError: a file cannot be written, or two names differ in their folders only.
     """
-    folder, objects = Path(folder), {}
-    for name, image, truth in samples:
-        name = name.replace("/", "_")
+    folder, objects, lost = Path(folder), {}, Counter()
+    for entry in entries:
+        name, truth = entry.name.replace("/", "_"), entry.truth
         if name in objects:
             raise InputError(f"{folder}: two images of the name {name}: rename one of them.")
-        write_image(image, folder / "images" / f"{name}{lossless_suffix(image)}")
+        place_image(entry, folder / "images" / name, (), link)
         write_label_image(truth, folder / "masks" / f"{name}.tif")
         objects[name] = {"labels": truth.labels.tolist(), "ignore": (np.flatnonzero(truth.ignore) + 1).tolist()}
+        lost.update(_lost(truth))
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in objects.items())
     write_text(folder / SIDECAR, f'{{"classes": {json.dumps(list(classes))},\n "objects": {{\n{lines}\n}}}}\n')
+    return +lost
+
+
+def _lost(truth: Instances) -> dict[str, int]:
+    """What a label image does not hold of these objects."""
+    columns = {f"values of {name}": len(truth) for name in truth.columns if name != "id"}
+    scores = {} if truth.scores is None else {"scores": len(truth)}
+    areas, seen = truth.mask_areas, np.zeros(len(truth) + 1, np.int64)
+    for rows in strips(truth.size):
+        seen += np.bincount(truth.label_map(rows).ravel(), minlength=len(truth) + 1)
+    cut, gone = seen[1:] < areas, (seen[1:] == 0) & (areas > 0)
+    return {
+        "overlaps": int((cut & ~gone).sum()),
+        "covered objects": int(gone.sum()),
+        "objects without a pixel": int((areas == 0).sum()),
+        **scores,
+        **columns,
+    }
 
 
 # --- reading -------------------------------------------------------------------------------------------------

@@ -27,12 +27,19 @@ def recognize(path: Path) -> str | None:
 
 def split_names(path: Path) -> list[str]:
     """The parts (train, val, ...) of a set of label images, sorted; empty if it has none."""
-    names = {child.name for child in path.iterdir() if child.is_dir() and (_folders(child) or _is_flat(child))}
+    children = (child for child in path.iterdir() if child.is_dir() and not _is_one_image(child))
+    names = {child.name for child in children if _folders(child) or _is_flat(child)}
     for masks in MASK_FOLDERS:
         if (path / masks).is_dir() and (path / "images").is_dir():
             parts = {child.name for child in (path / "images").iterdir() if child.is_dir() and _has_image(child)}
             names |= {name for name in parts if _has_image(path / masks / name)}
     return sorted(names)
+
+
+def parts(path: Path) -> list[str]:
+    """The names of a folder's parts; empty where it is one set."""
+    one = not path.is_dir() or _folders(path) is not None or _is_flat(path)
+    return [] if one else split_names(path)
 
 
 def matched(path: Path, split: str | None) -> tuple[Path, dict[str, Path], dict[str, Path]]:
@@ -82,6 +89,11 @@ def _has_image(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool
         return False
     with os.scandir(folder) as entries:
         return any(entry.name.lower().endswith(suffixes) and not entry.name.startswith(".") for entry in entries)
+
+
+def _is_one_image(path: Path) -> bool:
+    """Is this no part but one image, with its name in images/ and a mask for each object (see `binary_masks`)?"""
+    return any((path / "images" / f"{path.name}{suffix}").is_file() for suffix in IMAGE_SUFFIXES)
 
 
 def _folders(path: Path) -> tuple[Path, Path] | None:
