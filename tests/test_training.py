@@ -15,6 +15,7 @@ import torch
 from apiece import checkpoint
 from apiece.data.generated import crossing_sticks, discs
 from apiece.data.label_images import write_label_images
+from apiece.data.writing import entries
 from apiece.errors import CallError, InputError, Interrupted, TrainingError
 from apiece.instances import Instances
 from apiece.methods.method import Recipe, Stage
@@ -332,7 +333,7 @@ def test_biases_and_norms_are_not_decayed():
 
 @pytest.mark.slow
 def test_two_devices_train_together_through_torchrun(tmp_path):
-    write_label_images(DATA, tmp_path / "data", DATA.classes)
+    write_label_images(entries(DATA), tmp_path / "data", DATA.classes)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "apiece", "train"]
     options = "--method SpatialEmbedding --method.network tiny --steps 4 --evaluations 2 --crop 32 --batch_size 2"
     call = [*torchrun, "data", *options.split(), "--accelerator", "cpu", "--devices", "2", "--out", "run"]

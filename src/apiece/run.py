@@ -18,6 +18,7 @@ from apiece.averaging import Average
 from apiece.data.augment import Augmentation
 from apiece.data.dataset import Dataset
 from apiece.data.loading import Batch, Batches
+from apiece.data.sampling import Sampling
 from apiece.errors import CallError, Interrupted, TrainingError
 from apiece.evaluation import CHOSEN_BY, judged
 from apiece.instances import Instances
@@ -41,6 +42,7 @@ class Run:
     validation: Dataset | None
     recipe: Recipe
     augmentation: Augmentation
+    sampling: Sampling
     fabric: Fabric
     out: Path | None
     seconds: float | None
@@ -55,11 +57,10 @@ class Run:
         """Set the model up: from scratch, from another model, or as a training in `out` left it."""
         torch.manual_seed(self.seed)
         if self.model.num_classes != len(self.data.classes):
-            counts = (
-                f"the model has {self.model.num_classes} classes, but {self.data.path} has {len(self.data.classes)}"
-            )
-            raise CallError(f"{counts}: {', '.join(self.data.classes)}.")
+            names = f"{len(self.data.classes)}: {', '.join(self.data.classes)}"
+            raise CallError(f"the model has {self.model.num_classes} classes, but {self.data.path} has {names}.")
         self.model.card.classes = self.data.classes
+        self.order = self.sampling.order(self.data, quiet=self.fabric.global_rank > 0)
         if start_from is not None and not resume:
             source = start_from if isinstance(start_from, Method) else checkpoint.load(start_from)
             fresh = checkpoint.adopt(self.model, source)
@@ -130,6 +131,7 @@ class Run:
             stage.crop,
             stage.batch_size,
             stride=self.model.stride,
+            order=self.order,
             seed=self.seed,
             start=self.state.samples,
             workers=self.workers,
@@ -217,7 +219,7 @@ class Run:
     def _options(self) -> dict[str, Any]:
         """What must be the same for a resumed training to be the same training."""
         plain = {name: getattr(self, name) for name in ("seed", "steps", "accumulate", "evaluations")}
-        fields = {"recipe": asdict(self.recipe), "augmentation": asdict(self.augmentation)}
+        fields = {name: asdict(getattr(self, name)) for name in ("recipe", "augmentation", "sampling")}
         return json.loads(json.dumps({**plain, **fields, "data": self.data.fingerprint()}))
 
     def _resume(self) -> None:

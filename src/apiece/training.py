@@ -8,6 +8,7 @@ from typing import Any, Literal
 from apiece.data.augment import Augmentation
 from apiece.data.dataset import Dataset
 from apiece.data.formats import cut
+from apiece.data.sampling import Sampling
 from apiece.devices import make_fabric
 from apiece.errors import CallError
 from apiece.methods.method import Method, Stage
@@ -36,6 +37,7 @@ def train(
     clip: float | None = None,
     average: float | None = None,
     augmentation: Augmentation | Mapping[str, Any] | None = None,
+    sampling: Sampling | Mapping[str, Any] | None = None,
     accumulate: int = 1,
     evaluations: int = 10,
     patience: int | None = None,
@@ -73,6 +75,7 @@ def train(
         clip: largest gradient norm.
         average: decay of the weights' moving average (EMA), 0 for none.
         augmentation: changes of images and objects, in place of the recipe's; a mapping changes single ones.
+        sampling: which images are seen, and how often; a mapping gives single options.
         accumulate: batches whose gradients make one step.
         evaluations: how often to validate during the training, the end included.
         patience: stop after this many validations without a better one.
@@ -102,6 +105,8 @@ def train(
     recipe = changed(model.recipe, stages, first_stage, {name: given[name] for name in fields})
     if not isinstance(augmentation, Augmentation):
         augmentation = Augmentation(**{**recipe.augmentation, **(augmentation or {})})
+    if not isinstance(sampling, Sampling):
+        sampling = Sampling(**(sampling or {}))
     if workers is None:
         workers = 0 if fabric.device.type == "cpu" else min(8, os.cpu_count() or 1)
     run = Run(
@@ -110,6 +115,7 @@ def train(
         validation=held_out,
         recipe=recipe,
         augmentation=augmentation,
+        sampling=sampling,
         fabric=fabric,
         out=None if out is None else Path(out),
         seconds=None if minutes is None else minutes * 60,

@@ -174,6 +174,19 @@ def test_centered_crops_hold_the_middle_of_an_object_that_counts(sampled):
     assert all(seen)
 
 
+@pytest.mark.parametrize(("balanced", "share"), [(False, 1 / 9), (True, 1 / 2)])
+def test_crops_are_centered_on_any_object_or_on_one_of_any_class(balanced, share):
+    """Eight objects of class 0 in the upper half, and one of class 1 far below: how often is it in the middle?"""
+    label_map = np.zeros((400, 200), np.uint16)
+    for number in range(8):
+        label_map[20, 20 + 20 * number] = number + 1
+    label_map[360, 100] = 9
+    truth = Instances.from_label_map(label_map, [0] * 8 + [1])
+    image, around = np.zeros((1, 400, 200), np.float32), Augmentation(centered=1.0, balanced=balanced, **STILL)
+    rare = [1 in around(image, truth, 32, np.random.default_rng(seed))[1].labels for seed in range(400)]
+    assert abs(np.mean(rare) - share) < 0.06
+
+
 def test_nothing_to_center_on_is_no_obstacle():
     image, around = np.zeros((1, 30, 30), np.float32), Augmentation(centered=1.0, rotation=20.0)
     void = Instances.from_label_map(np.ones((30, 30), np.uint16), ignore=[True])
@@ -261,7 +274,8 @@ def test_blur_spreads_a_point_but_keeps_its_sum():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"rotation": -1.0}, {"scale": (0.0, 1.0)}, {"scale": (2.0, 1.0)}, {"centered": 1.5}, {"noise": float("nan")}],
+    [{"rotation": -1.0}, {"scale": (0.0, 1.0)}, {"scale": (2.0, 1.0)}, {"centered": 1.5}, {"noise": float("nan")}]
+    + [{"copy_paste": -0.5}, {"blend": -1.0}],
 )
 def test_options_that_make_no_sense_are_refused_by_name(wrong):
     with pytest.raises(CallError, match=next(iter(wrong))):

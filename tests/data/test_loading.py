@@ -1,6 +1,7 @@
 """The stream of batches depends on the seed alone: not on workers, batch size, caches or where it was resumed."""
 
 import functools
+import json
 import multiprocessing
 import os
 import pickle
@@ -18,7 +19,9 @@ from hypothesis import strategies as st
 
 from apiece.data.augment import Augmentation
 from apiece.data.dataset import Dataset
-from apiece.data.loading import Batches, ExampleMaker
+from apiece.data.examples import ExampleMaker
+from apiece.data.generated import discs
+from apiece.data.loading import Batches
 from apiece.errors import CallError, InputError
 from apiece.instances import Instances
 
@@ -75,8 +78,8 @@ AUGMENTATION = Augmentation(rotation=20.0, scale=(0.8, 1.25))
 
 def samples(number=24, batch_size=4, **options):
     """Names, valid parts of images and objects, one after the other."""
-    options = {"augmentation": AUGMENTATION, "crop": 16, "seed": 5, "data": dataset(), **options}
-    batches = Batches(prepare=prepare, batch_size=batch_size, steps=number // batch_size, **options)
+    options = {"augmentation": AUGMENTATION, "crop": 16, "seed": 5, "data": dataset(), "prepare": prepare, **options}
+    batches = Batches(batch_size=batch_size, steps=number // batch_size, **options)
     return [
         (name, image[:, : truth.size[0], : truth.size[1]].numpy(), truth)
         for batch in batches
@@ -106,10 +109,13 @@ def test_a_resumed_run_goes_on_with_the_same_samples(uninterrupted):
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_worker_processes_give_the_same_samples(uninterrupted, start_method):
+def test_worker_processes_give_the_same_samples(start_method):
     if start_method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system cannot {start_method}")
-    assert same(uninterrupted[7:23], samples(16, start=7, workers=2, start_method=start_method))
+    # A spawned process finds what can be imported anywhere, but not this file.
+    options = {"data": discs(10, (24, 32)), "prepare": functools.partial(np.transpose, axes=(2, 0, 1))}
+    expected = samples(**options)
+    assert same(expected[7:23], samples(16, start=7, workers=2, start_method=start_method, **options))
     assert not multiprocessing.active_children()
 
 
@@ -129,6 +135,37 @@ def test_each_epoch_uses_every_image_once_in_another_order():
     epochs = [names[first : first + 10] for first in range(0, 40, 10)]
     assert all(sorted(epoch) == sorted(dataset().names) for epoch in epochs)
     assert len(set(map(tuple, epochs))) == 4
+
+
+def test_without_options_the_stream_is_a_plain_permutation_and_each_sample_a_function_of_seed_epoch_and_index():
+    expected = []
+    for number in range(24):
+        epoch, place = divmod(number, 10)
+        index = int(np.random.default_rng((5, epoch)).permutation(10)[place])
+        generator = np.random.default_rng((5, epoch, index + 1))
+        expected.append((f"image {index}", *AUGMENTATION(prepare(image_of(index)), truth_of(index), 16, generator)))
+    assert same(expected, samples())
+
+
+def test_scales_differ_within_a_batch_and_stay_in_their_range():
+    def places(image):
+        return np.moveaxis(np.stack(np.mgrid[: image.shape[0], : image.shape[1]], 2), 2, 0).astype(np.float32)
+
+    still = Augmentation(
+        flips=False, quarter_turns=False, scale=(0.5, 2.0), gain=0.0, offset=0.0, gamma=0.0, noise=0.0, centered=0.0
+    )
+    big = dataset(
+        image=lambda index: np.zeros((120, 120, 1), np.uint8), truth=lambda index: Instances.empty((120, 120))
+    )
+    zooms = []
+    for batch in Batches(big, places, still, crop=40, batch_size=10, steps=12):
+        assert batch.images.shape == (10, 2, 40, 40)
+        zooms.append([float(1 / (image[0, 1, 0] - image[0, 0, 0])) for image in batch.images])
+    assert all(max(of_batch) / min(of_batch) > 1.5 for of_batch in zooms)
+    together = np.log2(np.concatenate(zooms))
+    assert together.min() >= -1.001 and together.max() <= 1.001
+    # Log-uniform: as many are magnified as reduced.
+    assert abs((together > 0).mean() - 0.5) < 0.12
 
 
 def test_an_image_looks_different_in_each_epoch():
@@ -213,6 +250,75 @@ def test_images_that_fit_are_read_once(kept):
             maker(epoch, index)
     assert reads == [*range(10), *range(kept, 10), *range(kept, 10)]
     assert list(maker.kept) == list(range(kept)) and maker.room == 100
+
+
+# --- memory ---
+
+GROWTH = """
+import functools, json, multiprocessing
+from pathlib import Path
+import numpy as np
+from apiece.data.augment import Augmentation
+from apiece.data.dataset import Dataset
+from apiece.data.generated import discs
+from apiece.data.loading import Batches
+from apiece.data.packed import Packed
+from apiece.instances import Instances
+
+
+def own_megabytes(pid):
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+
+
+def after_steps(data, cache, *steps):
+    pasting = Augmentation(rotation=180.0, scale=(0.8, 1.25), copy_paste=0.5)
+    options = {"crop": 32, "batch_size": 8, "workers": 2, "cache": cache, "start_method": "fork"}
+    stream, seen, sizes = iter(Batches(data, prepare, pasting, **options)), 0, []
+    for number in steps:
+        for _ in range(number - seen):
+            next(stream)
+        seen = number
+        sizes.append(max(own_megabytes(child.pid) for child in multiprocessing.active_children()))
+    stream.close()
+    return sizes
+
+
+def prepare(image):
+    return np.moveaxis(image, 2, 0).astype(np.float32) / 255
+
+
+def truth(annotations, index):
+    return Instances.from_label_map(np.full((8, 8), 1 + (sum(annotations[index]) < 0), np.uint16))
+
+
+def blank(index):
+    return np.zeros((8, 8, 1), np.uint8)
+
+
+packed = Packed([float(index + number) for number in range(8000)] for index in range(200))
+names = tuple(map(str, range(200)))
+annotated = Dataset(Path("x"), "made", ("a",), names, (None,) * 200, blank, functools.partial(truth, packed))
+print(json.dumps({
+    "read anew": after_steps(discs(16, (48, 48)), 0, 2, 40),
+    "kept": after_steps(discs(16, (48, 48)), 1 << 30, 2, 40),
+    "annotated": after_steps(annotated, 0, 1, 50),
+}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="looks for memory in /proc")
+def test_workers_do_not_grow_over_epochs_and_share_annotations_with_their_parent():
+    run = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    megabytes = json.loads(run.stdout)
+    # After 1 epoch and after 20.
+    for kind in ("read anew", "kept"):
+        first, last = megabytes[kind]
+        assert last < first + 1.5, kind
+    before, after = megabytes["annotated"]
+    # They are 14 MB as bytes, and 50 MB as lists of numbers.
+    assert after < before + 4
 
 
 # --- what can go wrong ---

@@ -34,11 +34,14 @@ class Augmentation:
         rotation: largest angle of a free rotation in degrees, either way; 180 = any. Outside of the image is 0.
         scale: smallest and largest magnification, drawn log-uniformly.
         centered: share of crops that are cut around a random object, then in their middle half; others lie anywhere.
+        balanced: around an object of a random one of the image's classes, so that rare ones are met as often.
         gain: largest change of contrast: values are multiplied by up to 1 + gain, or divided.
         offset: largest brightness that is added or taken away.
         gamma: largest change of gamma: values from 0 to 1 get an exponent up to 1 + gamma, or its inverse; others stay.
         blur: largest standard deviation of a Gaussian blur in pixels.
         noise: largest standard deviation of added Gaussian noise.
+        copy_paste: share of samples that get objects of another image, changed in the same ways, laid on top.
+        blend: standard deviation in pixels of a Gaussian that softens the borders of what is laid on top.
 
     Raises:
         CallError: a number that makes no sense.
@@ -49,20 +52,24 @@ class Augmentation:
     rotation: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
     centered: float = 0.5
+    balanced: bool = False
     gain: float = 0.2
     offset: float = 0.1
     gamma: float = 0.2
     blur: float = 0.0
     noise: float = 0.05
+    copy_paste: float = 0.0
+    blend: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("rotation", "gain", "offset", "gamma", "blur", "noise"):
+        for name in ("rotation", "gain", "offset", "gamma", "blur", "noise", "blend"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise CallError(f"{name} is {getattr(self, name)}, but must be 0 (no change) or more.")
         if not 0 < self.scale[0] <= self.scale[1] < np.inf:
             raise CallError(f"scale is {tuple(self.scale)}, but must be two positive numbers, the smaller one first.")
-        if not 0 <= self.centered <= 1:
-            raise CallError(f"centered is {self.centered}, but must be a share between 0 and 1.")
+        for name in ("centered", "copy_paste"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise CallError(f"{name} is {getattr(self, name)}, but must be a share between 0 and 1.")
 
     @classmethod
     def none(cls) -> "Augmentation":
@@ -106,6 +113,9 @@ class Augmentation:
         candidates = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & ~truth.ignore)
         if not len(candidates):
             return None
+        if self.balanced:
+            labels = truth.labels[candidates]
+            candidates = candidates[labels == generator.choice(np.unique(labels))]
         x1, y1, x2, y2 = boxes[generator.choice(candidates)].tolist()
         return (y1 + y2) / 2, (x1 + x2) / 2
 

@@ -1,7 +1,7 @@
 """Loading: an endless stream of training batches, each sample a function of seed, epoch and index alone.
 
 number of the sample ─▶ (epoch, index) ─▶ image and objects, normalized (kept in RAM) ─▶ augmented ─▶ padded batch
-  start, start + 1, …     shuffled            in this process or in worker processes        one thread ahead
+  start, start + 1, …     in order            in this process or in worker processes        one thread ahead
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from itertools import count, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from numpy import ndarray
 
 from apiece.data.augment import Augmentation
 from apiece.data.dataset import Dataset
+from apiece.data.examples import Example, ExampleMaker
+from apiece.data.sampling import Order
 from apiece.data.workers import Workers
 from apiece.errors import CallError, InputError
 from apiece.instances import Instances
@@ -44,17 +45,9 @@ class Batch(NamedTuple):
     names: list[str]
 
 
-class Example(NamedTuple):
-    """One image of a batch: normalized and augmented."""
-
-    name: str
-    image: Float[ndarray, "C H W"]
-    truth: Instances
-
-
 @dataclass(frozen=True)
 class Batches:
-    """Batches without end, shuffled anew each epoch; every sample is used once an epoch.
+    """Batches without end, shuffled anew each epoch; every image is used once an epoch unless `order` says otherwise.
 
     What the k-th sample of a run looks like depends on the seed and k alone, not on batch size, workers or where the
     run was resumed: `start=k` goes on as if nothing had happened. Each `iter()` begins at `start`. Leaving the loop
@@ -67,6 +60,7 @@ class Batches:
         crop: side of the square crops in pixels, None = whole images.
         batch_size: images a batch (on each rank).
         stride: the sides of batches are multiples of it.
+        order: how often each image is seen (`Sampling.order`); None = once an epoch.
         seed: of the order and of all augmentation.
         start: samples already used, on all ranks together.
         steps: how many batches to give, None = without end.
@@ -87,6 +81,7 @@ class Batches:
     crop: int | None = None
     batch_size: int = 8
     stride: int = 1
+    order: Order | None = None
     seed: int = 0
     start: int = 0
     steps: int | None = None
@@ -114,6 +109,7 @@ class Batches:
             self.crop,
             self.seed,
             self.cache // max(self.workers, 1),
+            occupied=self.order is not None and self.order.occupied,
         )
         # Processes are started before the thread: a copy of a process with threads may hang.
         workers = Workers(maker, self.workers, self.start_method) if self.workers else None
@@ -132,26 +128,30 @@ class Batches:
             if workers:
                 workers.close()
 
-    def _places(self) -> Iterator[tuple[int, int]]:
-        """Epoch and index of this rank's samples, from `start` on."""
-        length = len(self.data)
+    def _places(self) -> Iterator[tuple[int, int, int]]:
+        """Epoch, index, and how often it was drawn before in this epoch, of this rank's samples from `start` on."""
+        plan = self.order or Order.plain(len(self.data))
         steps = count() if self.steps is None else range(self.steps)
-        shuffled, order = -1, np.zeros(0, np.int64)
+        drawn, order, copies = -1, np.zeros(0, np.int64), np.zeros(0, np.int64)
         for step in steps:
             first = self.start + (step * self.ranks + self.rank) * self.batch_size
             for number in range(first, first + self.batch_size):
-                epoch, place = divmod(number, length)
-                if epoch != shuffled:
-                    shuffled, order = epoch, np.random.default_rng((self.seed, epoch)).permutation(length)
-                yield epoch, int(order[place])
+                epoch, place = divmod(number, plan.length)
+                if epoch != drawn:
+                    drawn, (order, copies) = epoch, plan.epoch(self.seed, epoch)
+                yield epoch, int(order[place]), int(copies[place])
 
     def _through(self, workers: Workers) -> Iterator[Example]:
         """Examples made by worker processes, in order.
 
-        An image always goes to the same worker, so that it is kept in RAM once; unless there are too few for all.
+        An image always goes to the same worker, so that it is kept in RAM once, and its neighbors do too: their
+        annotations lie on the same pages of memory. Unless there are too few images for all.
         """
         faithful = len(self.data) >= 8 * self.workers
-        jobs = ((index if faithful else turn, (epoch, index)) for turn, (epoch, index) in enumerate(self._places()))
+        jobs = (
+            (place[1] * self.workers // len(self.data) if faithful else turn, place)
+            for turn, place in enumerate(self._places())
+        )
         return workers.results(jobs, ahead=max(2 * self.batch_size, 4 * self.workers))
 
     def _next_batch(self, examples: Iterator[Example]) -> Batch:
@@ -171,59 +171,3 @@ def collate(examples: Iterable[Example], stride: int = 1, *, pinned: bool = Fals
         _, height, width = example.image.shape
         image[:, :height, :width] = example.image
     return Batch(images, [example.truth for example in examples], [example.name for example in examples])
-
-
-class ExampleMaker:
-    """Reads, normalizes and augments images; keeps those that fit into `room` bytes.
-
-    What is kept stays: with every image used once an epoch in random order, half the images in RAM save half the
-    reading, whereas throwing out the one used longest ago would save a sixth.
-    """
-
-    def __init__(
-        self,
-        data: Dataset,
-        prepare: Callable[[ndarray], ndarray],
-        augmentation: Augmentation,
-        crop: int | None,
-        seed: int,
-        room: int,
-    ):
-        self.data, self.prepare, self.augmentation = data, prepare, augmentation
-        self.crop, self.seed, self.room = crop, seed, room
-        self.kept: dict[int, tuple[Float[ndarray, "C H W"], Instances]] = {}
-
-    def __call__(self, epoch: int, index: int) -> Example:
-        """The image as it is seen in this epoch.
-
-        Raises:
-            InputError: its file or annotation cannot be read, or does not fit.
-        """
-        image, truth = self.prepared(index)
-        # One more than the index: a trailing zero would give the generator that shuffles the epoch.
-        generator = np.random.default_rng((self.seed, epoch, index + 1))
-        return Example(self.data.names[index], *self.augmentation(image, truth, self.crop, generator))
-
-    def prepared(self, index: int) -> tuple[Float[ndarray, "C H W"], Instances]:
-        """The whole image, normalized, and its objects on label layers; from RAM if it was read before."""
-        if index in self.kept:
-            return self.kept[index]
-        image, truth = self._read(index)
-        size = image.nbytes + truth.layers().nbytes
-        if size <= self.room:
-            self.kept[index] = image, truth
-            self.room -= size
-        return image, truth
-
-    def _read(self, index: int) -> tuple[Float[ndarray, "C H W"], Instances]:
-        name, image, truth = self.data[index]
-        file = self.data.files[index] or name
-        if not truth.has_masks:
-            raise InputError(f"{file}: its annotation has boxes only, but training needs masks.")
-        try:
-            prepared = np.ascontiguousarray(self.prepare(image), np.float32)
-        except InputError as error:
-            raise InputError(f"{file}: {error}") from error
-        # Layers that hold the objects' numbers and nothing else need not be renumbered for each crop.
-        truth = truth.with_layers(truth.layers())
-        return prepared, truth.with_layers(truth.layers())

@@ -1,5 +1,6 @@
 """Workers: processes that do one job after another and give the results back in order."""
 
+import gc
 import multiprocessing
 import signal
 from collections import deque
@@ -88,6 +89,8 @@ def _serve(work: Callable[..., Any], connection: Connection, inherited: list[Con
     """What a worker does until the other end is closed."""
     for other in inherited:
         other.close()
+    # What a forked process only has from its parent stays shared: looking for garbage would write to all of it.
+    gc.freeze()
     # What is sent to all processes at once is for the parent, which may have something to finish with our help.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)
