@@ -9,6 +9,7 @@ import torch
 
 from apiece.data.generated import discs
 from apiece.data.label_images import write_label_images
+from apiece.data.writing import entries
 from apiece.methods.spatial_embedding import SpatialEmbedding
 from apiece.networks.erfnet import ERFNet
 from apiece.run import MODEL
@@ -41,7 +42,7 @@ def disc_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six grey images of discs with their label images. Not to be changed: copy it."""
     folder = tmp_path_factory.mktemp("data") / "discs"
     data = discs(6, (48, 48), seed=3, objects=(2, 4))
-    write_label_images(iter(data), folder, data.classes)
+    write_label_images(entries(data), folder, data.classes)
     return folder
 
 

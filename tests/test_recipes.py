@@ -9,13 +9,14 @@ from apiece import training
 from apiece.cli import main
 from apiece.data.generated import discs
 from apiece.data.label_images import write_label_images
+from apiece.data.writing import entries
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_a_recipe_is_accepted_by_the_command(recipe, tmp_path, monkeypatch):
-    write_label_images(discs(2, size=(16, 16)), tmp_path / "data", ["disc"])
+    write_label_images(entries(discs(2, size=(16, 16))), tmp_path / "data", ["disc"])
     seen = {}
 
     @functools.wraps(training.train)

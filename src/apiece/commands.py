@@ -6,14 +6,13 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apiece import methods
+from apiece import data_commands, methods, score_commands
 from apiece.errors import CallError, InputError
 from apiece.journal import plain
 from apiece.options import (
     add_data_options,
     add_device_option,
-    add_json_option,
-    add_metrics_option,
+    add_skip_option,
     commas,
     device,
     is_first,
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from apiece.data.dataset import Dataset
     from apiece.methods.method import Method
-    from apiece.metrics.report import Report
 
 
 def _train(words: list[str]) -> int:
@@ -42,10 +40,12 @@ def _train(words: list[str]) -> int:
     given = training_arguments(options, rest)
     if options.resume and not (options.out and (Path(options.out) / STATE).is_file()):
         raise InputError(f"{options.out or '--resume'}: no training to go on with: give its folder as --out.")
-    data = opened(options.data, options, options.split)
+    data = opened(options.data, options, options.split, options.skip_bad)
     model = _method(options, data)
     out = Path(options.out or _new_folder(Path("runs"), f"{data.path.resolve().name}_{type(model).__name__}"))
-    validation = opened(options.validation, options) if isinstance(options.validation, str) else options.validation
+    validation = options.validation
+    if isinstance(validation, str):
+        validation = opened(validation, options, skip_bad=options.skip_bad)
     trained = train(
         model,
         data,
@@ -62,6 +62,7 @@ def _train(words: list[str]) -> int:
 def _train_parser() -> tuple["ArgumentParser", list[str]]:
     """The options of training, and which of them are handed on to it as they are."""
     from apiece.data.augment import Augmentation
+    from apiece.data.sampling import Sampling
     from apiece.methods.method import Method, Stage
     from apiece.training import train
 
@@ -78,16 +79,18 @@ def _train_parser() -> tuple["ArgumentParser", list[str]]:
         "--validation", type=float | str | None, default=0.1, help="a data set, or the share to set aside"
     )
     add_data_options(parser)
+    add_skip_option(parser)
     # What is not given is as the recipe has it, whose defaults are not those of the class.
     parser.add_class_arguments(Augmentation, "augmentation", instantiate=False)
     parser.set_defaults({f"augmentation.{name}": None for name in Augmentation.__dataclass_fields__})
+    parser.add_class_arguments(Sampling, "sampling", instantiate=False)
     parser.add_argument(
         "--stages",
         type=list[Stage] | None,
         default=None,
         help="stages in place of the recipe's, as JSON or in the YAML file",
     )
-    by_hand: set[str | int] = {"model", "data", "validation", "start_from", "out", "augmentation", "stages"}
+    by_hand: set[str | int] = {"model", "data", "validation", "start_from", "out", "augmentation", "sampling", "stages"}
     parser.add_function_arguments(train, skip=by_hand, as_group=False)
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder of model, log and state; by default a new one in runs/"
@@ -115,67 +118,6 @@ def _method(options: "Namespace", data: "Dataset") -> "Method":
 def _new_folder(parent: Path, name: str) -> Path:
     numbers = (parent / f"{name}_{number}" for number in range(1, 10_000))
     return next(folder for folder in numbers if not folder.exists())
-
-
-def _evaluate(words: list[str]) -> int:
-    from apiece import checkpoint
-    from apiece.evaluation import evaluate
-    from apiece.pages import write_evaluation_page
-
-    parser = make_parser("evaluate")
-    parser.add_argument("model", type=str, help="a model file")
-    parser.add_argument("data", type=str, help="images with their objects")
-    add_metrics_option(parser)
-    add_data_options(parser)
-    parser.add_argument("--page", type=str | None, default=None, help="an HTML page of figures and worst images")
-    add_device_option(parser)
-    parser.add_function_arguments(evaluate, skip={"model", "data", "metrics"}, as_group=False)
-    add_json_option(parser)
-    options = parsed(parser, words)
-    data = opened(options.data, options, options.split)
-    model = checkpoint.load(options.model, device(options.device))
-    if options.threshold is not None:
-        model.card.threshold = options.threshold
-    report = evaluate(
-        model,
-        data,
-        metrics=commas(options.metrics),
-        oracle=options.oracle,
-        quiet=options.quiet,
-    )
-    if options.page is not None:
-        write_evaluation_page(model, data, report, Path(options.page))
-    return _reported(report, options.json)
-
-
-def _score(words: list[str]) -> int:
-    from apiece.scoring import score
-
-    parser = make_parser("score")
-    parser.add_argument("found", type=str, help="found objects: label images, COCO results, a prediction folder")
-    parser.add_argument("truth", type=str, help="the true objects, in any format apiece reads")
-    add_metrics_option(parser)
-    by_hand: set[str | int] = {"found", "truth", "metrics", "classes", "coco_options", "against"}
-    parser.add_function_arguments(score, skip=by_hand, as_group=False)
-    parser.add_argument(
-        "--against", type=str | None, default=None, help="other findings, whose main figures are taken from these"
-    )
-    add_json_option(parser)
-    options = parsed(parser, words)
-    rest = {name: value for name, value in options.as_dict().items() if name not in (*by_hand, "json")}
-    rest["against"] = options.against
-    report = score(Path(options.found), Path(options.truth), commas(options.metrics), **rest)
-    return _reported(report, options.json)
-
-
-def _reported(report: "Report", target: str | None) -> int:
-    if target == "-":
-        print(report.to_json())
-        return 0
-    print(report.table())
-    if target is not None:
-        report.write_json(Path(target))
-    return 0
 
 
 def _predict(words: list[str]) -> int:
@@ -231,8 +173,8 @@ def _demo(words: list[str]) -> int:
 
 RUN: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
-    "evaluate": _evaluate,
-    "score": _score,
+    **score_commands.RUN,
+    **data_commands.RUN,
     "predict": _predict,
     "import": _import,
     "methods": _methods,

@@ -10,6 +10,7 @@ from numpy import ndarray
 from apiece.data.dataset import Dataset
 from apiece.data.generated import crossing_sticks
 from apiece.data.label_images import write_label_images
+from apiece.data.writing import entries
 from apiece.draw import contact_sheet, overlay
 from apiece.evaluation import scored
 from apiece.files import write_text
@@ -46,7 +47,7 @@ def demo(
     """
     out = Path(out)
     unseen, hard = crossing_sticks(60, seed=seed + 1), crossing_sticks(60, seed=seed + 2, hard=True)
-    write_label_images(iter(unseen), out / "unseen", unseen.classes)
+    write_label_images(entries(unseen), out / "unseen", unseen.classes)
     # An earlier demonstration's training makes way.
     (out / "run" / STATE).unlink(missing_ok=True)
     # Sticks need no full-resolution level, and the images show every angle and size as it is.

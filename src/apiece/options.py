@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apiece import methods
-from apiece.errors import CallError
+from apiece.errors import CallError, InputError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -21,6 +21,9 @@ COMMANDS = {
     "evaluate": "score a trained model on a data set",
     "score": "score anybody's found objects against truth",
     "predict": "find the objects of images with a trained model",
+    "check": "find the faults of a data set, and repair them in a copy",
+    "view": "see a data set: contact sheets and a page of statistics",
+    "convert": "write a data set in another format",
     "import": "turn a published checkpoint into a model file",
     "methods": "list the methods, with paper and when to use them",
     "demo": "the whole job on generated images, in about three minutes",
@@ -132,14 +135,29 @@ def commas(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def opened(path: str, options: "Namespace", split: str | None = None) -> "Dataset":
-    """A data set, and its format said aloud."""
+def opened(path: str, options: "Namespace", split: str | None = None, skip_bad: bool = False) -> "Dataset":
+    """A data set, and its format said aloud; without the images that cannot be read, if these are to be skipped."""
     from apiece.data.formats import open_dataset
+    from apiece.data.soundness import sound
     from apiece.progress import say
 
     data = open_dataset(Path(path), split=split, format=options.format)
     say(f"{path}: {len(data)} images, format {data.format}, classes {', '.join(data.classes)}")
+    if not skip_bad:
+        return data
+    data, complaints = sound(data, quiet=options.quiet)
+    for complaint in complaints:
+        say(f"skipped: {complaint}")
+    if complaints:
+        say(f"{path}: {len(complaints)} bad images skipped, {len(data)} left")
+    if not len(data):
+        raise InputError(f"{path}: none of its images can be read.")
     return data
+
+
+def add_skip_option(parser: "ArgumentParser") -> None:
+    """What is done with bad images."""
+    parser.add_argument("--skip_bad", type=bool, default=False, help="leave out images that cannot be read, and count")
 
 
 def add_data_options(parser: "ArgumentParser") -> None:
@@ -199,10 +217,13 @@ def training_arguments(options: "Namespace", names: list[str]) -> dict[str, Any]
     from jsonargparse import Namespace
 
     from apiece.data.augment import Augmentation
+    from apiece.data.sampling import Sampling
     from apiece.methods.method import Stage
 
     changes = {name: value for name, value in options.augmentation.as_dict().items() if value is not None}
+    sampling = {name: value for name, value in options.sampling.as_dict().items() if value is not None}
     Augmentation(**changes)
+    Sampling(**sampling)
     given: dict[str, Any] = {name: getattr(options, name) for name in names}
     for name in POSITIVE:
         if given[name] is not None and not given[name] > 0:
@@ -215,7 +236,7 @@ def training_arguments(options: "Namespace", names: list[str]) -> dict[str, Any]
         raise CallError("--minutes and --steps: give a budget in one of them, not in both.")
     if options.stages is not None:
         given["stages"] = [Stage(**one.as_dict()) if isinstance(one, Namespace) else one for one in options.stages]
-    return given | {"augmentation": changes}
+    return given | {"augmentation": changes, "sampling": sampling}
 
 
 def is_first() -> bool:
