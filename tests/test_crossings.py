@@ -63,3 +63,15 @@ def count_by_pairs(ring):
         and side(*edges[j], edges[i][0]) != side(*edges[j], edges[i][1])
         for i, j in pairs
     )
+
+
+def keyhole(*parts: np.ndarray) -> np.ndarray:
+    """Parts as one ring: from the first one's first point to each other one, around it, and back."""
+    walks = [np.concatenate([part, part[:1], parts[0][:1]]) for part in parts]
+    return np.concatenate(walks)
+
+
+def test_bridges_that_join_parts_to_one_ring_are_no_crossings():
+    between, far = SQUARE + (20, -4), SQUARE + (40, 0)
+    assert len(crossings([[keyhole(SQUARE, between, far)]]).points) == 0
+    assert crossings([[keyhole(SQUARE, between, far, BOW + (0, 30))]]).points.tolist() == [[5, 35]]

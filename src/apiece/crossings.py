@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer, Real
+from jaxtyping import Bool, Float, Integer, Real
 from numpy import ndarray
 
 from apiece.metrics.runs import meetings
@@ -48,6 +48,10 @@ def crossings(outlines: Sequence[Sequence[Real[ndarray, "_ 2"]]]) -> Crossings:
     """
     edges = _edges(outlines)
     first, second = _pairs(edges)
+    # A bridge, walked there and back, joins parts and holes to one ring: it encloses nothing, whatever it crosses.
+    bridge = _walked_back(edges)
+    outline = ~bridge[first] & ~bridge[second]
+    first, second = first[outline], second[outline]
     (a, b), (c, d) = ((edges.start[of], edges.stop[of]) for of in (first, second))
     before, after = _turn(c, d, a), _turn(c, d, b)
     proper = np.flatnonzero((before * after < 0) & (_turn(a, b, c) * _turn(a, b, d) < 0))
@@ -86,6 +90,15 @@ def _pairs(edges: _Edges) -> tuple[Integer[ndarray, " P"], Integer[ndarray, " P"
         found.append(np.stack([one[near], other[near]]))
     first, second = np.concatenate(found, axis=1)
     return first, second
+
+
+def _walked_back(edges: _Edges) -> Bool[ndarray, " E"]:
+    """The edges that their ring walks in the other direction too."""
+    there = np.concatenate([edges.ring[:, None], edges.start, edges.stop], axis=1)
+    back = np.concatenate([edges.ring[:, None], edges.stop, edges.start], axis=1)
+    _, number = np.unique(np.concatenate([there, back]), axis=0, return_inverse=True)
+    number = number.ravel()
+    return np.isin(number[: len(there)], number[len(there) :])
 
 
 def _loops(
