@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from apiece.importation import import_checkpoint as import_checkpoint
     from apiece.instances import Instances as Instances
     from apiece.instances import concatenate as concatenate
+    from apiece.methods.dcme import DCME as DCME
+    from apiece.methods.discriminative import Discriminative as Discriminative
     from apiece.methods.method import Method as Method
     from apiece.methods.method import Recipe as Recipe
     from apiece.methods.method import Stage as Stage
@@ -39,12 +41,14 @@ _PLACES = {
     "Augmentation": "data.augment",
     "CallError": "errors",
     "Dataset": "data.dataset",
+    "Discriminative": "methods.discriminative",
     "InputError": "errors",
     "Instances": "instances",
     "Method": "methods.method",
     "Normalization": "parts.normalization",
     "Recipe": "methods.method",
     "Report": "metrics.report",
+    "DCME": "methods.dcme",
     "SpatialEmbedding": "methods.spatial_embedding",
     "Stage": "methods.method",
     "concatenate": "instances",

@@ -8,12 +8,20 @@ from apiece.errors import CallError
 if TYPE_CHECKING:
     from apiece.methods.method import Method
 
-PLACES = {"SpatialEmbedding": "spatial_embedding"}
+PLACES = {
+    "DCME": "dcme",
+    "Discriminative": "discriminative",
+    "SpatialEmbedding": "spatial_embedding",
+}
 """Each method's public name and its file in this folder."""
 
 SUMMARIES = {
-    "SpatialEmbedding": "pixels point at their object's center, within a learned margin (Neven et al. 2019): "
-    "many small, touching or crossing objects, small machines; not for objects that share one center",
+    "DCME": "pixels say how far their object's center is and vote for it (Watanabe and Wolf 2018, 2019): compact "
+    "objects of any size, simple and quick; not for objects that share one center",
+    "Discriminative": "pixels of an object lie together in a feature space (De Brabandere et al. 2017): touching, crossing and "
+    "overlapping objects, also around one center, with any dense network",
+    "SpatialEmbedding": "pixels point at their object's center, within a learned margin (Neven et al. 2019): many small, touching "
+    "or crossing objects, small machines; not for objects that share one center",
 }
 """What each is and when to use it, in one line."""
 

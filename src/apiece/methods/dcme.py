@@ -23,7 +23,7 @@ from torchvision.ops import roi_align
 from apiece.colors import object_colors
 from apiece.errors import CallError
 from apiece.instances import Instances
-from apiece.methods.method import Frame, Method, Recipe, Stage
+from apiece.methods.method import Frame, Method, Recipe
 from apiece.networks.dense import dense
 from apiece.networks.segnet import Level
 from apiece.parts.batching import by_size, valid
@@ -67,9 +67,9 @@ class DCME(Method):
         crop_size: pixels; the side of the second network's crops.
         smallest_crop: pixels; crops are squares about an object's box, at least this wide.
         still: pixels; what is displaced by less does not vote.
-        slack: pixels by which a vote may miss its center.
+        slack: pixels by which a vote may miss its center; None = two sevenths of the window.
         tolerance: share of a pixel's distance from the center by which its vote may miss it besides.
-        window: side of the square over which votes are summed, odd.
+        window: side of the square over which votes are summed, odd; None = the radius of the data's smaller objects.
         min_size: pixels of the smallest object; None = half the size of the data's smallest percent of objects.
         max_objects: the most objects an image's crops are classified of; the weakest are left out.
         normalization: pixel values to network input.
@@ -93,9 +93,9 @@ class DCME(Method):
         crop_size: int = 64,
         smallest_crop: int = 50,
         still: float = 1.0,
-        slack: float = 1.0,
-        tolerance: float = 0.4,
-        window: int = 3,
+        slack: float | None = None,
+        tolerance: float = 0.3,
+        window: int | None = None,
         min_size: int | None = None,
         max_objects: int = 1000,
         normalization: Normalization = Normalization(),  # noqa: B008
@@ -110,7 +110,7 @@ class DCME(Method):
         if network not in ("tiny", "segnet"):
             shape.update(widths=widths, detail=detail)
         self.network: Any = dense(network, channels, (2,), **shape)
-        self.settle(pretrained=False)  # a model file has its own weights
+        self.settle(pretrained=False)
         self.stride = max(self.network.stride, block)
         # The encoder's features of the blocks' stride; of a shallower encoder the deepest, of a finer block its own.
         encoder_widths = self.network.encoder_widths
@@ -124,13 +124,15 @@ class DCME(Method):
     @property
     def recipe(self) -> Recipe:
         """The light training of the house; the posters name none but plain gradient descent of the first program."""
-        stages = (Stage(),)
-        return Recipe(stages, average=0.998, augmentation={"rotation": 180.0, "scale": (0.7, 1.4)})
+        return Recipe(average=0.998, augmentation={"rotation": 180.0, "scale": (0.7, 1.4)})
 
     def adapt(self, statistics: Statistics) -> None:
-        """Fit the smallest size to the data's objects, where it was left open."""
+        """Fit the smallest size and the window to the data's objects, where they were left open."""
         if self.min_size is None and len(statistics.areas):
             self.settle(min_size=max(1, int(np.percentile(statistics.areas, 1) / 2)))
+        if self.window is None and len(statistics.areas):
+            radius = np.sqrt(np.percentile(statistics.areas, 25) / np.pi)
+            self.settle(window=int(np.clip(radius, 3, 15)) // 2 * 2 + 1)
 
     @torch.no_grad()
     def _initialize(self) -> None:
@@ -256,12 +258,13 @@ class DCME(Method):
 
     def _votes(self, displacement: Tensor, size: list[int], centers: ndarray | None = None) -> Votes:
         known = displacement[:, : size[0], : size[1]].detach().float().cpu().numpy()
+        window = self.window or 3
         return group_by_votes(
             known,
             still=self.still,
-            slack=self.slack,
+            slack=window * 2 / 7 if self.slack is None else self.slack,
             tolerance=self.tolerance,
-            window=self.window,
+            window=window,
             min_votes=max(3.0, (self.min_size or 1) / 4),
             min_size=self.min_size or 1,
             peaks=None if centers is None else centers[~np.isnan(centers[:, 0])].astype(np.float64),
@@ -323,7 +326,7 @@ class DCME(Method):
         return _filled(rows)
 
     def oracle(self, outputs: dict[str, Tensor], targets: list[Instances], known: str) -> dict[str, Tensor]:
-        """"centers": votes join the true centers; "classes": blocks are of their true class."""
+        """ "centers": votes join the true centers; "classes": blocks are of their true class."""
         truths = [Owners.of(target[~target.ignore], torch.device("cpu")) for target in targets]
         device = outputs["displacement"].device
         if known == "centers":
