@@ -371,7 +371,7 @@ WRITING = {
     "predict MODEL IMAGE --save coco --out new": ("found.json", 100),
     "predict MODEL IMAGE --save inside --out new": ("image_inside_", 100),
     "evaluate MODEL DATA --json new/x.json": ("x.json", 100),
-    "evaluate MODEL DATA --page new/x.html": ("x.html", 100),
+    "evaluate MODEL DATA --html new/x.html": ("x.html", 100),
     f"train DATA {' '.join(FAST)} --steps 1 --out new": ("state.safetensors", 3000),
     "import PUBLISHED --out new/x.safetensors": ("x.safetensors", 3000),
 }

@@ -35,7 +35,7 @@ def _evaluate(words: list[str]) -> int:
     add_metrics_option(parser)
     add_data_options(parser)
     add_skip_option(parser)
-    parser.add_argument("--page", type=str | None, default=None, help="an HTML page of figures and worst images")
+    parser.add_argument("--html", type=str | None, default=None, help="a page of figures, curves and worst images")
     add_device_option(parser)
     parser.add_function_arguments(evaluate, skip={"model", "data", "metrics"}, as_group=False)
     add_json_option(parser)
@@ -51,8 +51,8 @@ def _evaluate(words: list[str]) -> int:
         oracle=options.oracle,
         quiet=options.quiet,
     )
-    if options.page is not None:
-        write_evaluation_page(model, data, report, Path(options.page), oracle=options.oracle)
+    if options.html is not None:
+        write_evaluation_page(model, data, report, Path(options.html), oracle=options.oracle)
     return _reported(report, options.json)
 
 
