@@ -180,7 +180,7 @@ WRONG_CALLS = {
     "train DATA --lr high": "--lr high: must be a number",
     "train DATA --optimizer foo": "--optimizer foo: must be one of adamw, adam, sgd",
     "train DATA --resume=maybe": "--resume maybe: must be true or false",
-    "train DATA --method SpatialEmbedding --method.network foo": "--method.network foo: must be one of unet, tiny, erfnet",
+    "train DATA --method SpatialEmbedding --method.network foo": "--method.network foo: must be one of unet, tiny, erf",
     "train DATA --method SpatialEmbedding --method.foo 3": "no option --method.foo",
     "train DATA --method SpatialEmbedding --steps 0": "--steps 0: must be more than 0",
     "train DATA --method SpatialEmbedding --batch-size -1": "--batch-size -1: must be more than 0",

@@ -14,7 +14,7 @@ def owners(label_map, labels, ignore=None) -> Owners:
 
 @pytest.fixture
 def mixed() -> Owners:
-    """Blocks of 4: one with 2 pixels of class 0, one with 3 of class 0 and 9 of class 1, whose other pixels are below."""
+    """Blocks of 4: one with 2 pixels of class 0, one with 3 of class 0 and 9 of class 1, which goes on below."""
     label_map = np.zeros((8, 8), int)
     label_map[1, 1:3] = 1
     label_map[0:3, 4:5] = 2
