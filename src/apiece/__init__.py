@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from apiece.instances import concatenate as concatenate
     from apiece.methods.dcme import DCME as DCME
     from apiece.methods.discriminative import Discriminative as Discriminative
+    from apiece.methods.mask_rcnn import MaskRCNN as MaskRCNN
     from apiece.methods.method import Method as Method
     from apiece.methods.method import Recipe as Recipe
     from apiece.methods.method import Stage as Stage
+    from apiece.methods.pointrend import PointRend as PointRend
+    from apiece.methods.polarmask import PolarMask as PolarMask
     from apiece.methods.spatial_embedding import SpatialEmbedding as SpatialEmbedding
     from apiece.metrics.report import Report as Report
     from apiece.outputs import predict_files as predict_files
@@ -40,15 +43,18 @@ if TYPE_CHECKING:
 _PLACES = {
     "Augmentation": "data.augment",
     "CallError": "errors",
+    "DCME": "methods.dcme",
     "Dataset": "data.dataset",
     "Discriminative": "methods.discriminative",
     "InputError": "errors",
     "Instances": "instances",
+    "MaskRCNN": "methods.mask_rcnn",
     "Method": "methods.method",
     "Normalization": "parts.normalization",
+    "PointRend": "methods.pointrend",
+    "PolarMask": "methods.polarmask",
     "Recipe": "methods.method",
     "Report": "metrics.report",
-    "DCME": "methods.dcme",
     "SpatialEmbedding": "methods.spatial_embedding",
     "Stage": "methods.method",
     "concatenate": "instances",

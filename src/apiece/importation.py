@@ -10,10 +10,15 @@ from torch import Tensor
 
 from apiece import checkpoint, methods
 from apiece.errors import InputError
-from apiece.foreign import spatial_embeddings
+from apiece.foreign import detectron2_mask_rcnn, spatial_embeddings, torchvision_mask_rcnn
+from apiece.foreign.array_pickle import read_arrays
 from apiece.methods.method import Method
 
-LAYOUTS = {"SpatialEmbeddings (Neven et al.)": spatial_embeddings}
+LAYOUTS: dict[str, Any] = {
+    "SpatialEmbeddings (Neven et al.)": spatial_embeddings,
+    "torchvision Mask R-CNN": torchvision_mask_rcnn,
+    "detectron2 Mask R-CNN or PointRend": detectron2_mask_rcnn,
+}
 """Each known layout and the file that knows its names."""
 
 
@@ -21,7 +26,8 @@ def import_checkpoint(path: Path | str) -> Method:
     """Rebuild a published model.
 
     Args:
-        path: a .safetensors or a torch file; the latter is read with `weights_only=True`, so no code in it is run.
+        path: a .safetensors, a torch file (read with `weights_only=True`) or a .pkl of arrays (through a list of what
+            is allowed): no code in it is run.
 
     Raises:
         InputError: the file is missing, damaged, holds more than tensors, or is of a layout that apiece does not know.
@@ -37,6 +43,9 @@ def import_checkpoint(path: Path | str) -> Method:
             except Exception as error:
                 raise InputError(f"{path}: looks like {name}, but its tensors do not fit: {error}") from error
             model.card.license = layout.LICENSE
+            # Of a layout that knows its classes' names, as COCO's.
+            named = getattr(layout, "classes", lambda state: None)(state)
+            model.card.classes = named or model.card.classes
             model.card.training = {"imported": name, "file": path.name}
             model.card.threshold = 0.0
             return model.eval()
@@ -54,6 +63,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         if "apiece" in notes:
             raise InputError(f"{path}: is an apiece model already: use it as it is.")
         return tensors
+    if path.suffix == ".pkl":
+        return read_arrays(path)
     try:
         # What torch would warn of is part of the sentence below.
         with warnings.catch_warnings(action="ignore"):

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 PLACES = {
     "DCME": "dcme",
     "Discriminative": "discriminative",
+    "MaskRCNN": "mask_rcnn",
+    "PointRend": "pointrend",
+    "PolarMask": "polarmask",
     "SpatialEmbedding": "spatial_embedding",
 }
 """Each method's public name and its file in this folder."""
@@ -20,6 +23,12 @@ SUMMARIES = {
     "objects of any size, simple and quick; not for objects that share one center",
     "Discriminative": "pixels of an object lie together in a feature space (De Brabandere et al. 2017): touching, crossing and "
     "overlapping objects, also around one center, with any dense network",
+    "MaskRCNN": "boxes are proposed, classified and refined, and each gets a mask (He et al. 2017): objects of any class "
+    "and shape, overlapping too, as long as their boxes differ; not for sticks that cross",
+    "PointRend": "Mask R-CNN whose masks are told point by point, finer where they are uncertain (Kirillov et al. 2020): "
+    "large objects with fine borders",
+    "PolarMask": "a point in an object says how far its border is each way (Xie et al. 2020): compact objects of any size "
+    "and class, quick; not for sticks, rings, bays and parts apart",
     "SpatialEmbedding": "pixels point at their object's center, within a learned margin (Neven et al. 2019): many small, touching "
     "or crossing objects, small machines; not for objects that share one center",
 }

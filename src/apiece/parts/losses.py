@@ -209,3 +209,16 @@ def _tiles_in_reach(embeddings: Tensor, centers: Tensor, radius: Tensor) -> tupl
         nothing = torch.zeros(0, dtype=torch.long, device=centers.device)
         return nothing, nothing
     return torch.cat([row for row, _ in pairs]), torch.cat([tile for _, tile in pairs])
+
+
+def dice_loss(
+    probabilities: Float[Tensor, " P *size"], target: Float[Tensor, " P *size"], epsilon: float = 1e-3
+) -> Float[Tensor, " P"]:
+    """1 - 2 sum(p t) / (sum p^2 + sum t^2) of each mask, with `epsilon` added to either sum of squares.
+
+    Where nothing is known both are to be zero.
+
+    Source: Milletari et al., V-Net, 3DV 2016; the epsilon is that of SOLO's authors.
+    """
+    p, t = probabilities.flatten(1), target.flatten(1)
+    return 1 - 2 * (p * t).sum(1) / (p.square().sum(1) + t.square().sum(1) + 2 * epsilon)
