@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from apiece.methods.pointrend import PointRend as PointRend
     from apiece.methods.polarmask import PolarMask as PolarMask
     from apiece.methods.spatial_embedding import SpatialEmbedding as SpatialEmbedding
+    from apiece.methods.yolact import YOLACT as YOLACT
     from apiece.metrics.report import Report as Report
     from apiece.outputs import predict_files as predict_files
     from apiece.parts.normalization import Normalization as Normalization
@@ -57,6 +58,7 @@ _PLACES = {
     "Report": "metrics.report",
     "SpatialEmbedding": "methods.spatial_embedding",
     "Stage": "methods.method",
+    "YOLACT": "methods.yolact",
     "concatenate": "instances",
     "crossing_sticks": "data.generated",
     "demo": "demonstration",

@@ -28,7 +28,7 @@ def evaluate(
     *,
     metrics: Sequence[str] = ("matching", "coco"),
     threshold: float | None = None,
-    oracle: Literal["centers", "classes"] | None = None,
+    oracle: Literal["centers", "classes", "boxes"] | None = None,
     quiet: bool = False,
 ) -> Report:
     """Score a trained model on a data set with truth.

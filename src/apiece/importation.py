@@ -10,7 +10,7 @@ from torch import Tensor
 
 from apiece import checkpoint, methods
 from apiece.errors import InputError
-from apiece.foreign import detectron2_mask_rcnn, spatial_embeddings, torchvision_mask_rcnn
+from apiece.foreign import detectron2_mask_rcnn, spatial_embeddings, torchvision_mask_rcnn, yolact
 from apiece.foreign.array_pickle import read_arrays
 from apiece.methods.method import Method
 
@@ -18,6 +18,7 @@ LAYOUTS: dict[str, Any] = {
     "SpatialEmbeddings (Neven et al.)": spatial_embeddings,
     "torchvision Mask R-CNN": torchvision_mask_rcnn,
     "detectron2 Mask R-CNN or PointRend": detectron2_mask_rcnn,
+    "YOLACT (Bolya et al.)": yolact,
 }
 """Each known layout and the file that knows its names."""
 

@@ -15,6 +15,7 @@ PLACES = {
     "PointRend": "pointrend",
     "PolarMask": "polarmask",
     "SpatialEmbedding": "spatial_embedding",
+    "YOLACT": "yolact",
 }
 """Each method's public name and its file in this folder."""
 
@@ -31,6 +32,8 @@ SUMMARIES = {
     "and class, quick; not for sticks, rings, bays and parts apart",
     "SpatialEmbedding": "pixels point at their object's center, within a learned margin (Neven et al. 2019): many small, touching "
     "or crossing objects, small machines; not for objects that share one center",
+    "YOLACT": "masks are sums of a few prototypes of the whole image, cut to a box (Bolya et al. 2019): objects of any "
+    "class, fast with many of them; not for objects that share one box",
 }
 """What each is and when to use it, in one line."""
 
