@@ -12,7 +12,7 @@ import apiece
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "apiece"
-PRINTING = ("progress.py", "cli.py", "commands.py", "data_commands.py", "score_commands.py")
+PRINTING = ("progress.py", "cli.py", "commands.py", "data_commands.py", "score_commands.py", "choice_commands.py")
 MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 SILENT_ABOUT_THEIR_CONTENT = {"utils", "util", "misc", "common", "helpers", "base", "core"}
 

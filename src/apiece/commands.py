@@ -6,7 +6,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apiece import data_commands, methods, score_commands
+from apiece import choice_commands, data_commands, methods, score_commands
 from apiece.errors import CallError, InputError
 from apiece.journal import plain
 from apiece.options import (
@@ -175,6 +175,7 @@ RUN: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     **score_commands.RUN,
     **data_commands.RUN,
+    **choice_commands.RUN,
     "predict": _predict,
     "import": _import,
     "methods": _methods,

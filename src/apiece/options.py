@@ -24,6 +24,8 @@ COMMANDS = {
     "check": "find the faults of a data set, and repair them in a copy",
     "view": "see a data set: contact sheets and a page of statistics",
     "convert": "write a data set in another format",
+    "recommend": "say which methods suit your images, and which to try first",
+    "compare": "train methods with the same budget and judge them on the same images",
     "import": "turn a published checkpoint into a model file",
     "methods": "list the methods, with paper and when to use them",
     "demo": "the whole job on generated images, in about three minutes",

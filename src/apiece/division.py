@@ -1,0 +1,95 @@
+"""Division: images to learn from, images to choose by, and images to judge by; none is in two parts."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apiece.data.dataset import Dataset
+from apiece.data.formats import cut, open_dataset
+from apiece.errors import CallError
+from apiece.instances import Instances
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The images of a comparison: none is in two parts.
+
+    Attributes:
+        training: what the methods learn from.
+        validation: what their best weights and score thresholds are chosen by.
+        test: what they are judged by.
+    """
+
+    training: Dataset
+    validation: Dataset
+    test: Dataset
+
+    def facts(self) -> dict[str, Any]:
+        """For each part how many images it has, and its fingerprint."""
+        return {name: {"images": len(one), "fingerprint": one.fingerprint()} for name, one in vars(self).items()}
+
+
+def divided(
+    data: Dataset | Path | str, validation: Dataset | Path | str | float, test: Dataset | Path | str | float
+) -> tuple[Parts, Dataset]:
+    """Training, validation and test images, always the same, and the set that the test images are of.
+
+    Args:
+        validation, test: data sets, or shares of `data`.
+
+    Raises:
+        CallError: shares or classes that make no sense, or an image that is in two parts.
+        InputError: data that cannot be read.
+    """
+    whole = data = data if isinstance(data, Dataset) else open_dataset(data)
+    if isinstance(test, str | Path):
+        test = open_dataset(test)
+    shares = [share for share in (validation, test) if isinstance(share, int | float)]
+    if not all(0 < share < 1 for share in shares) or sum(shares) >= 1 or len(data) < 1 + len(shares):
+        raise CallError(
+            f"{data.path}: {len(data)} images cannot be cut into training, validation and test images with shares of "
+            f"{' and '.join(map(str, shares))}: give shares between 0 and 1, together below 1, and enough images."
+        )
+    left = 1.0
+    if isinstance(test, Dataset):
+        whole, test = test, _renamed(test, data)
+    else:
+        left -= test
+        data, test = data.split(test)
+    data, held_out = cut(data, validation / left if isinstance(validation, int | float) else validation)
+    if held_out is None:
+        raise CallError(f"{data.path}: a comparison needs validation images.")
+    parts = Parts(data, held_out, test)
+    _check_apart(parts)
+    return parts, whole
+
+
+def _check_apart(parts: Parts) -> None:
+    """What a method learned from must not judge it."""
+    files = {name: {file.resolve() for file in one.files if file is not None} for name, one in vars(parts).items()}
+    for first, second in (("training", "test"), ("validation", "test"), ("training", "validation")):
+        both = files[first] & files[second]
+        if both:
+            raise CallError(f"{min(both)}: is a {first} and a {second} image ({len(both)} are): give sets without any.")
+
+
+def _renamed(test: Dataset, data: Dataset) -> Dataset:
+    """A test set with the training set's classes."""
+    if test.classes == data.classes:
+        return test
+    if len(test.classes) == len(data.classes) == 1:
+        return replace(test, classes=data.classes)
+    unknown = [name for name in test.classes if name not in data.classes]
+    if unknown:
+        raise CallError(f"{test.path}: has classes that {data.path} lacks: {', '.join(unknown)}.")
+    labels = np.array([*(data.classes.index(name) for name in test.classes), -1])
+    truth = partial(_renumbered, test.read_truth, labels)
+    return replace(test, classes=data.classes, read_truth=truth, class_ids=None)
+
+
+def _renumbered(read: Any, labels: np.ndarray, index: int) -> Instances:
+    truth = read(index)
+    return truth.replace(labels=labels[truth.labels])

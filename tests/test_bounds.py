@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from apiece import methods
+from apiece.bounds import Bound, bounds, losses
+from apiece.data.generated import crossing_sticks, discs
+from apiece.excerpts import Excerpt, excerpt
+from apiece.instances import Instances
+from apiece.statistics import Statistics
+from apiece.traits import Traits
+
+
+def begun(name, data):
+    return Bound.begun(name, data.classes, Statistics.of([data.truth(index) for index in range(len(data))]))
+
+
+def shown(name, data, seconds=30.0):
+    bound = begun(name, data)
+    bounds(data, range(len(data)), [bound], seconds, quiet=True)
+    return bound
+
+
+def test_label_maps_are_shown_whole_by_pixels_that_point_at_centers():
+    bound = shown("SpatialEmbedding", crossing_sticks(3, seed=1))
+    figures = bound.figures()
+    assert [figures[name] for name in ("AP", "accuracy50", "accuracy75", "iou")] == [1, 1, 1, 1]
+    assert bound.images == 3 and bound.worst == [] and bound.stopped == "" and bound.seconds > 0
+    assert list(losses(bound)) == [f"all {len(bound.reached)} objects can be shown, with a mean IoU of 1.000"]
+
+
+def test_of_sticks_with_one_center_centers_show_half_and_features_all():
+    data = crossing_sticks(3, seed=1, hard=True)
+    centers, features = shown("SpatialEmbedding", data), shown("Discriminative", data)
+    assert features.figures()["AP"] == 1
+    assert centers.figures()["accuracy75"] < 0.4 and (centers.reached < 0.75).sum() >= 3
+    assert len(centers.worst) == 3 and "share a center" in " ".join(losses(centers))
+
+
+def test_the_best_iou_of_each_object_is_that_of_its_own_class():
+    label_map = np.zeros((40, 40), np.uint16)
+    label_map[5:15, 5:15], label_map[20:32, 20:32] = 1, 2
+    truth = Instances.from_label_map(label_map, [0, 1])
+    data = discs(1)
+    bound = Bound.begun("SpatialEmbedding", ("a", "b"), Statistics.of([truth]))
+    bound.add(Excerpt(0, "x", (slice(0, 40), slice(0, 40)), truth), Traits.of(truth))
+    assert bound.reached.tolist() == [1, 1] and data.classes == ("disc",)
+
+
+def test_ignored_objects_are_neither_lost_nor_shown():
+    stack = np.zeros((2, 30, 30), bool)
+    stack[0, :10, :10], stack[1, 15:, 15:] = True, True
+    truth = Instances.from_dense(stack, ignore=[True, False])
+    bound = Bound.begun("DCME", ("a",), Statistics.of([truth]))
+    part = Excerpt(0, "x", (slice(0, 30), slice(0, 30)), truth)
+    bound.add(part, Traits.of(part.known))
+    assert bound.reached.tolist() == [1] and len(bound.seen.diameters) == 1
+
+
+@pytest.mark.skipif("MaskRCNN" not in methods.PLACES, reason="no method with boxes in this version")
+def test_boxes_that_nms_takes_for_another_are_lost():
+    data = crossing_sticks(4, seed=1)
+    bound = shown("MaskRCNN", data)
+    figures = bound.figures()
+    assert figures["accuracy50"] < 0.9 and 0 in bound.reached
+    assert "share a box" in " ".join(losses(bound))
+
+
+def test_a_method_that_cannot_be_built_says_so():
+    bound = Bound.begun("Nothing", ("a",), Statistics.of([]))
+    assert bound.model is None and bound.stopped.startswith("cannot be built: CallError: there is no method 'Nothing'")
+    assert set(bound.figures().values()) == {None} and list(losses(bound)) == [] and bound.parameters == 0
+
+
+def test_a_method_that_fails_is_stopped_and_the_others_go_on():
+    data = discs(3, (48, 48), seed=3)
+    # A label that the method has no class for.
+    failing = Bound.begun("SpatialEmbedding", data.classes, Statistics.of([data.truth(0)]))
+    truth = data.truth(1).replace(labels=np.full(len(data.truth(1)), 5))
+    failing.add(Excerpt(1, "bad", (slice(0, 48), slice(0, 48)), truth), Traits.of(truth))
+    assert failing.stopped.startswith("failed at image bad: IndexError") and failing.images == 0
+    sound = begun("SpatialEmbedding", data)
+    bounds(data, range(3), [failing, sound], 30.0, quiet=True)
+    assert (failing.images, sound.images) == (0, 3)
+
+
+def test_without_time_one_image_is_shown_by_all():
+    data = discs(5, (48, 48), seed=3)
+    several = [begun("SpatialEmbedding", data), begun("DCME", data)]
+    bounds(data, range(5), several, 1e-9, quiet=True)
+    assert [bound.images for bound in several] == [1, 1]
+    assert all(bound.stopped.startswith("slow: ") for bound in several)
+
+
+def test_images_without_objects_are_passed_over():
+    data = discs(3, (48, 48), seed=3, objects=(0, 0))
+    bound = begun("SpatialEmbedding", data)
+    bounds(data, range(3), [bound], 30.0, quiet=True)
+    assert bound.images == 0 and excerpt(data, 0) is None
