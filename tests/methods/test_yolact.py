@@ -117,9 +117,7 @@ def test_of_many_masks_some_are_drawn_and_weighed_up():
     outputs, _ = golden_outputs()
     truths = [golden_truth(0), golden_truth(1)]
     few, all_ = legacy(mask_samples=6), legacy()
-    drawn = [
-        few.loss_of(outputs, truths, torch.Generator().manual_seed(seed))["mask"].item() for seed in range(40)
-    ]
+    drawn = [few.loss_of(outputs, truths, torch.Generator().manual_seed(seed))["mask"].item() for seed in range(40)]
     whole = all_.loss_of(outputs, truths, torch.Generator())["mask"].item()
     assert np.std(drawn) > 0.01 * whole and np.mean(drawn) == pytest.approx(whole, rel=0.05)
 

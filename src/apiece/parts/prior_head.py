@@ -1,6 +1,6 @@
 """What is said of every prior: class, box, and how much of each prototype its mask takes (Bolya et al., YOLACT, 2019).
 
-    maps B width h w -> convolutions -> logits 1+K (background first), deltas 4, coefficients k (tanh) of each prior
+maps B width h w -> convolutions -> logits 1+K (background first), deltas 4, coefficients k (tanh) of each prior
 """
 
 from collections.abc import Sequence

@@ -60,9 +60,7 @@ class Level(NamedTuple):
         return taken.flatten()
 
 
-def shapes(
-    size: float, scales: Sequence[float], ratios: Sequence[float], square: bool = False
-) -> Float[Tensor, "A 2"]:
+def shapes(size: float, scales: Sequence[float], ratios: Sequence[float], square: bool = False) -> Float[Tensor, "A 2"]:
     """Width and height of priors: all ratios (height over width) of the first scale, then those of the next.
 
     Args:

@@ -52,9 +52,7 @@ class Outputs(NamedTuple):
 
 
 @torch.no_grad()
-def hardest(
-    logits: Float[Tensor, "P K"], match: Matched, ratio: float = 3.0, least: int = 0
-) -> Int[Tensor, " M"]:
+def hardest(logits: Float[Tensor, "P K"], match: Matched, ratio: float = 3.0, least: int = 0) -> Int[Tensor, " M"]:
     """The background priors that say background the least.
 
     Args:
