@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from apiece.methods.method import Stage as Stage
     from apiece.methods.pointrend import PointRend as PointRend
     from apiece.methods.polarmask import PolarMask as PolarMask
+    from apiece.methods.solo import SOLO as SOLO
     from apiece.methods.spatial_embedding import SpatialEmbedding as SpatialEmbedding
     from apiece.methods.yolact import YOLACT as YOLACT
     from apiece.metrics.report import Report as Report
@@ -56,6 +57,7 @@ _PLACES = {
     "PolarMask": "methods.polarmask",
     "Recipe": "methods.method",
     "Report": "metrics.report",
+    "SOLO": "methods.solo",
     "SpatialEmbedding": "methods.spatial_embedding",
     "Stage": "methods.method",
     "YOLACT": "methods.yolact",

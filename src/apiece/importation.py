@@ -10,7 +10,7 @@ from torch import Tensor
 
 from apiece import checkpoint, methods
 from apiece.errors import InputError
-from apiece.foreign import detectron2_mask_rcnn, spatial_embeddings, torchvision_mask_rcnn, yolact
+from apiece.foreign import detectron2_mask_rcnn, solo, spatial_embeddings, torchvision_mask_rcnn, yolact
 from apiece.foreign.array_pickle import read_arrays
 from apiece.methods.method import Method
 
@@ -19,6 +19,7 @@ LAYOUTS: dict[str, Any] = {
     "torchvision Mask R-CNN": torchvision_mask_rcnn,
     "detectron2 Mask R-CNN or PointRend": detectron2_mask_rcnn,
     "YOLACT (Bolya et al.)": yolact,
+    "SOLO (Wang et al.)": solo,
 }
 """Each known layout and the file that knows its names."""
 

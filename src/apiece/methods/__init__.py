@@ -14,6 +14,7 @@ PLACES = {
     "MaskRCNN": "mask_rcnn",
     "PointRend": "pointrend",
     "PolarMask": "polarmask",
+    "SOLO": "solo",
     "SpatialEmbedding": "spatial_embedding",
     "YOLACT": "yolact",
 }
@@ -22,18 +23,20 @@ PLACES = {
 SUMMARIES = {
     "DCME": "pixels say how far their object's center is and vote for it (Watanabe and Wolf 2018, 2019): compact "
     "objects of any size, simple and quick; not for objects that share one center",
-    "Discriminative": "pixels of an object lie together in a feature space (De Brabandere et al. 2017): touching, crossing and "
-    "overlapping objects, also around one center, with any dense network",
-    "MaskRCNN": "boxes are proposed, classified and refined, and each gets a mask (He et al. 2017): objects of any class "
-    "and shape, overlapping too, as long as their boxes differ; not for sticks that cross",
-    "PointRend": "Mask R-CNN whose masks are told point by point, finer where they are uncertain (Kirillov et al. 2020): "
-    "large objects with fine borders",
-    "PolarMask": "a point in an object says how far its border is each way (Xie et al. 2020): compact objects of any size "
-    "and class, quick; not for sticks, rings, bays and parts apart",
-    "SpatialEmbedding": "pixels point at their object's center, within a learned margin (Neven et al. 2019): many small, touching "
-    "or crossing objects, small machines; not for objects that share one center",
-    "YOLACT": "masks are sums of a few prototypes of the whole image, cut to a box (Bolya et al. 2019): objects of any "
-    "class, fast with many of them; not for objects that share one box",
+    "Discriminative": "pixels of an object lie together in a feature space (De Brabandere et al. 2017): touching, "
+    "crossing and overlapping objects, also around one center, with any dense network",
+    "MaskRCNN": "boxes are proposed, classified and refined, and each gets a mask (He et al. 2017): objects of "
+    "any class and shape, overlapping too, as long as their boxes differ; not for sticks that cross",
+    "PointRend": "Mask R-CNN whose masks are told point by point, finer where they are uncertain (Kirillov et al. "
+    "2020): large objects with fine borders",
+    "PolarMask": "a point in an object says how far its border is each way (Xie et al. 2020): compact objects of "
+    "any size and class, quick; not for sticks, rings, bays and parts apart",
+    "SOLO": "cells say what object has its center there and which pixels are its own (Wang et al. 2020): many "
+    "small objects of any shape, learned quickly; not for objects that share one center's cell",
+    "SpatialEmbedding": "pixels point at their object's center, within a learned margin (Neven et al. 2019): many "
+    "small, touching or crossing objects, small machines; not for objects that share one center",
+    "YOLACT": "masks are sums of a few prototypes of the whole image, cut to a box (Bolya et al. 2019): objects of "
+    "any class, fast with many of them; not for objects that share one box",
 }
 """What each is and when to use it, in one line."""
 
