@@ -1,6 +1,7 @@
 """What every test may ask for: real data that may be absent, and randomness that is the same each time."""
 
 import random
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,10 @@ from apiece.training import train
 
 # The inputs are tiny: a second thread costs more than it gives.
 torch.set_num_threads(1)
+
+# A shell that runs tests in the background makes them, and every process they begin, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -171,7 +171,7 @@ WRONG_CALLS = {
     "frobnicate": "no command 'frobnicate'",
     "train": "arguments are required: data",
     "train DATA more": "'more' is one word too many",
-    "train DATA --steps 3": "SpatialEmbedding, or --from",
+    "train DATA --steps 3": "give --method DCME|Discriminative|",
     "train DATA --method Nope": "--method Nope: there is none of that name; there are DCME",
     "train DATA --stps 3": "no option --stps (did you mean --steps?)",
     "train DATA --batchsize=3": "no option --batchsize (did you mean --batch-size?)",
