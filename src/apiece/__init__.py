@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from apiece.checkpoint import load as load
     from apiece.checkpoint import save as save
+    from apiece.comparison import compare as compare
+    from apiece.conversion import convert as convert
     from apiece.data.augment import Augmentation as Augmentation
     from apiece.data.dataset import Dataset as Dataset
     from apiece.data.formats import open_dataset as open_dataset
     from apiece.data.generated import crossing_sticks as crossing_sticks
     from apiece.data.generated import discs as discs
     from apiece.data.images import read_image as read_image
+    from apiece.data.sampling import Sampling as Sampling
     from apiece.demonstration import demo as demo
     from apiece.draw import overlay as overlay
     from apiece.draw import write_overlay as write_overlay
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from apiece.errors import InputError as InputError
     from apiece.evaluation import evaluate as evaluate
     from apiece.importation import import_checkpoint as import_checkpoint
+    from apiece.inspection import check as check
     from apiece.instances import Instances as Instances
     from apiece.instances import concatenate as concatenate
     from apiece.methods.dcme import DCME as DCME
@@ -39,8 +43,10 @@ if TYPE_CHECKING:
     from apiece.outputs import predict_files as predict_files
     from apiece.parts.normalization import Normalization as Normalization
     from apiece.prediction import predict as predict
+    from apiece.recommendation import recommend as recommend
     from apiece.scoring import score as score
     from apiece.training import train as train
+    from apiece.viewing import view as view
 
 _PLACES = {
     "Augmentation": "data.augment",
@@ -58,10 +64,14 @@ _PLACES = {
     "Recipe": "methods.method",
     "Report": "metrics.report",
     "SOLO": "methods.solo",
+    "Sampling": "data.sampling",
     "SpatialEmbedding": "methods.spatial_embedding",
     "Stage": "methods.method",
     "YOLACT": "methods.yolact",
+    "check": "inspection",
+    "compare": "comparison",
     "concatenate": "instances",
+    "convert": "conversion",
     "crossing_sticks": "data.generated",
     "demo": "demonstration",
     "discs": "data.generated",
@@ -73,9 +83,11 @@ _PLACES = {
     "predict": "prediction",
     "predict_files": "outputs",
     "read_image": "data.images",
+    "recommend": "recommendation",
     "save": "checkpoint",
     "score": "scoring",
     "train": "training",
+    "view": "viewing",
     "write_overlay": "draw",
 }
 
