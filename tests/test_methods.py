@@ -2,6 +2,7 @@
 
 import json
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,3 +195,23 @@ def test_grey_saved_as_color_is_grey():
     grey = np.arange(72, dtype=np.uint8).reshape(8, 9, 1)
     method = made("SpatialEmbedding")
     assert np.array_equal(method.normalize(np.repeat(grey, 3, 2)), method.normalize(grey))
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "fine", "coarse"),
+    [("MaskRCNN", "first", 1, 2), ("PointRend", "first", 1, 2), ("SOLO", "finest", None, 4)],
+)
+def test_detectors_of_large_objects_work_on_coarser_features(name, argument, fine, coarse):
+    kind: Any = methods.find(name)
+
+    def adapted(side: int, **options: Any) -> Method:
+        method = kind(num_classes=1, channels=1, **options)
+        method.adapt(Statistics(np.full(9, side**2), np.full((9, 2), side), np.array([9])))
+        return method
+
+    assert adapted(20).arguments[argument] == fine
+    assert adapted(100).arguments[argument] == coarse
+    given = fine or 2
+    assert adapted(100, **{argument: given}).arguments[argument] == given
+    large = adapted(100)
+    assert kind(**large.arguments).state_dict().keys() == large.state_dict().keys()

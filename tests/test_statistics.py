@@ -119,3 +119,12 @@ def test_figures_are_plain_numbers_for_json(count):
     survey = Survey(("a", "b", "c"))
     survey.add("x", random_truth(1, count))
     assert json.loads(json.dumps(survey.figures(), allow_nan=False))["images"] == 1
+
+
+def test_small_and_large_are_what_a_tenth_is_beyond():
+    sides = np.stack([np.arange(1, 102), np.full(101, 5)], 1)
+    statistics = Statistics(np.arange(101) ** 2, sides, np.array([101]))
+    assert statistics.large == 91
+    assert statistics.small == pytest.approx(np.sqrt(4 * 100 / np.pi))
+    nothing = Statistics(np.zeros(0, np.int64), np.zeros((0, 2), np.int64), np.zeros(1, np.int64))
+    assert nothing.small == nothing.large == 0

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from apiece.methods.method import Recipe, Stage
 from apiece.methods.spatial_embedding import SpatialEmbedding
 from apiece.resumption import State
 from apiece.run import MODEL, STATE
-from apiece.schedule import changed, make_optimizer, rate, stage_at
+from apiece.schedule import changed, fitted, make_optimizer, rate, stage_at
 from apiece.training import train
 
 DATA = discs(12, size=(32, 32))
@@ -225,6 +226,59 @@ def test_starting_from_a_model_keeps_what_follows_the_data_and_known_classes():
     torch.testing.assert_close(trained.network.stem[0][0].weight, source.network.stem[0][0].weight)
     assert trained.arguments["min_size"] == source.arguments["min_size"] is not None
     assert trained.arguments["coordinate_step"] == source.arguments["coordinate_step"] is not None
+
+
+SQUARE = np.pad(np.ones((140, 140), bool), 26)
+LARGE = replace(
+    DATA,
+    read_image=lambda _: (SQUARE * np.uint8(200))[..., None],
+    read_truth=lambda _: Instances.from_label_map(SQUARE.astype(np.int32), labels=[0]),
+    read_size=lambda _: SQUARE.shape,
+)
+"""An object of 140 pixels in each image of 192."""
+
+
+def test_the_network_is_as_deep_as_large_objects_need_and_is_kept(tmp_path):
+    model = SpatialEmbedding(1, channels=1)
+    quick: dict[str, Any] = {"quiet": True, "validation": 0, "steps": 1}
+    train(model, LARGE, out=tmp_path / "run", **quick)
+    assert model.arguments["widths"] == (24, 32, 64, 96, 128, 128)
+    assert model.stride == 64
+    assert same(weights(checkpoint.load(tmp_path / "run" / MODEL)), weights(model))
+    further = train(SpatialEmbedding(1, channels=1), DATA, start_from=model, **quick)
+    assert further.arguments["widths"] == model.arguments["widths"]
+    given = train(SpatialEmbedding(1, channels=1, widths=(8, 8)), LARGE, **quick)
+    assert given.arguments["widths"] == (8, 8)
+    assert given.arguments["detail"] == 0
+
+
+def test_a_run_whose_network_followed_the_data_goes_on_to_the_very_same_weights(tmp_path):
+    options: dict[str, Any] = {**FAST, "crop": 64, "steps": 6, "evaluations": 1}
+    whole = train(SpatialEmbedding(1, channels=1), LARGE, **options)
+    with pytest.raises(Interrupted):
+        train(Stop(1, channels=1), LARGE, out=tmp_path, **options)
+    resumed = train(SpatialEmbedding(1, channels=1), LARGE, out=tmp_path, resume=True, **options)
+    assert same(weights(whole), weights(resumed))
+
+
+def test_crops_are_twice_as_wide_as_large_objects_where_the_images_are():
+    recipe = Recipe(stages=(Stage(share=0.5), Stage(share=0.5, crop=512, batch_size=3)))
+    first, second = fitted(recipe, large=150, side=800).stages
+    assert (first.crop, first.batch_size) == (288, 2)
+    assert second == recipe.stages[1]
+    assert fitted(recipe, large=150, side=160).stages[0].crop == 160
+    assert fitted(recipe, large=150, side=160).stages[0].batch_size == 5
+    assert fitted(recipe, large=30, side=800) == recipe
+    assert fitted(recipe, large=3000, side=8000).stages[0].crop == 512
+
+
+def test_crops_that_are_given_stay(tmp_path):
+    sides: list[int] = []
+    cases: list[dict[str, Any]] = [{}, {"crop": 64}, {"stages": [Stage(crop=96)]}]
+    for options in cases:
+        model = train(tiny(), LARGE, steps=1, validation=0, quiet=True, out=tmp_path / str(len(sides)), **options)
+        sides.append(model.card.training["recipe"]["stages"][0]["crop"])
+    assert sides == [192, 64, 96]
 
 
 def test_accumulated_batches_use_as_many_samples(tmp_path):

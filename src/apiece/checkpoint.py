@@ -6,6 +6,8 @@ No pickle and no code: the class is looked up among apiece's own methods, its ar
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import UnionType
@@ -146,6 +148,9 @@ def adopt(model: Method, source: Method) -> list[str]:
     Raises:
         CallError: nothing fits.
     """
+    if type(model) is type(source):
+        # What was left to follow the data is as the weights learned it.
+        model.rebuild(**source.arguments)
     own, theirs = model.state_dict(), source.state_dict()
     known = {name: number for number, name in enumerate(source.card.classes)}
     pairs = [(number, known[name]) for number, name in enumerate(model.card.classes) if name in known]
@@ -163,10 +168,6 @@ def adopt(model: Method, source: Method) -> list[str]:
             fresh.append(name)
     if len(fresh) == len(own):
         raise CallError(f"a {type(source).__name__} cannot start a {type(model).__name__}: no weight fits.")
-    if type(model) is type(source):
-        # What was left to follow the data is as the weights learned it.
-        left = [name for name, value in model.arguments.items() if value is None]
-        model.settle(**{name: source.arguments[name] for name in left})
     # What may not be sold may not be sold after some more training.
     model.card.license = model.card.license or source.card.license
     return fresh
@@ -207,17 +208,31 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         InputError: it is missing, cut off, or something else.
     """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _notes(file)  # noqa: SIM118
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """The notes of a .safetensors file alone; raises as `read_tensors`."""
+    with _opened(path) as file:
+        return _notes(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         found = "is a folder, not a model file" if path.is_dir() else "there is no such file"
         raise InputError(f"{path}: {found}.")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            return {name: file.get_tensor(name) for name in file.keys()}, {  # noqa: SIM118
-                name: json.loads(note) for name, note in metadata.items() if name in ("apiece", "training")
-            }
+            yield file
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: is damaged or no .safetensors file ({error}).") from error
+
+
+def _notes(file: Any) -> dict[str, Any]:
+    notes = (file.metadata() or {}).items()
+    return {name: json.loads(note) for name, note in notes if name in ("apiece", "training")}
 
 
 def version() -> str:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from apiece.averaging import Average
-from apiece.checkpoint import read_tensors, write_tensors
+from apiece.checkpoint import read_notes, read_tensors, rebuilt, write_tensors
 from apiece.errors import CallError, InputError
 
 
@@ -109,6 +109,19 @@ class State:
         }
         _load_optimizer(optimizer, facts["groups"], parts["optimizer"])
         return {name: facts[name] for name in ("options", "arguments", "card")}
+
+
+def saved_arguments(path: Path) -> dict[str, Any]:
+    """The method's arguments when a state was saved.
+
+    Raises:
+        InputError: the file is missing or damaged, or no state.
+    """
+    notes = read_notes(path)
+    try:
+        return {name: rebuilt(value) for name, value in notes["training"]["arguments"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is not the state of a training, or of another version ({error}).") from error
 
 
 def _load_optimizer(optimizer: Optimizer, groups: list[dict[str, Any]], tensors: dict[str, torch.Tensor]) -> None:

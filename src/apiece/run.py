@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -18,15 +17,14 @@ from apiece.averaging import Average
 from apiece.data.augment import Augmentation
 from apiece.data.dataset import Dataset
 from apiece.data.loading import Batch, Batches
-from apiece.data.sampling import Sampling
+from apiece.data.sampling import Sampling, spread
 from apiece.errors import CallError, Interrupted, TrainingError
 from apiece.evaluation import CHOSEN_BY, judged
-from apiece.instances import Instances
 from apiece.interruption import Interruption
 from apiece.methods.method import Card, Method, Recipe, Stage
 from apiece.progress import Progress, say
-from apiece.resumption import State
-from apiece.schedule import make_optimizer, set_rate, stage_at
+from apiece.resumption import State, saved_arguments
+from apiece.schedule import fitted, make_optimizer, set_rate, stage_at
 from apiece.statistics import Statistics
 
 MODEL, STATE = "model.safetensors", "state.safetensors"
@@ -35,12 +33,13 @@ MODEL, STATE = "model.safetensors", "state.safetensors"
 
 @dataclass
 class Run:
-    """One training: what it works with and where it stands."""
+    """One training: what it works with, whether its crops `follow` the objects' sizes, and where it stands."""
 
     model: Method
     data: Dataset
     validation: Dataset | None
     recipe: Recipe
+    follow: bool
     augmentation: Augmentation
     sampling: Sampling
     fabric: Fabric
@@ -53,6 +52,13 @@ class Run:
     seed: int
     workers: int
 
+    @property
+    def state_file(self) -> Path:
+        """Where an interrupted training is kept."""
+        if self.out is None:
+            raise CallError("a training is resumed in its output folder: give --out.")
+        return self.out / STATE
+
     def begin(self, resume: bool, start_from: Method | Path | str | None) -> None:
         """Set the model up: from scratch, from another model, or as a training in `out` left it."""
         torch.manual_seed(self.seed)
@@ -61,19 +67,24 @@ class Run:
             raise CallError(f"the model has {self.model.num_classes} classes, but {self.data.path} has {names}.")
         self.model.card.classes = self.data.classes
         self.order = self.sampling.order(self.data, quiet=self.fabric.global_rank > 0)
-        if start_from is not None and not resume:
+        statistics = Statistics.of(truths := spread(self.data))
+        if resume:
+            self.model.rebuild(**saved_arguments(self.state_file))
+        elif start_from is not None:
             source = start_from if isinstance(start_from, Method) else checkpoint.load(start_from)
             fresh = checkpoint.adopt(self.model, source)
             say(f"started from {type(source).__name__}" + (f", {len(fresh)} weights of which are new" if fresh else ""))
-        elif not resume:
-            self.model.adapt(Statistics.of(_spread(self.data)))
+        else:
+            self.model.adapt(statistics)
+        if self.follow:
+            self.recipe = fitted(self.recipe, statistics.large, max(max(truth.size) for truth in truths))
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.module, self.optimizer = self.fabric.setup(self.model, make_optimizer(self.model, self.recipe))
         self.module.mark_forward_method("loss")
         self.average = Average(self.model, self.recipe.average)
         self.state = State()
         if resume:
-            self._resume()
+            self._resume(self.state_file)
 
     def progress(self, quiet: bool, tensorboard: bool) -> Progress:
         """What the first of the devices shows and logs."""
@@ -222,29 +233,18 @@ class Run:
         fields = {name: asdict(getattr(self, name)) for name in ("recipe", "augmentation", "sampling")}
         return json.loads(json.dumps({**plain, **fields, "data": self.data.fingerprint()}))
 
-    def _resume(self) -> None:
-        if self.out is None:
-            raise CallError("a training is resumed in its output folder: give --out.")
-        facts = self.state.read(self.out / STATE, self.model, self.optimizer, self.average)
+    def _resume(self, path: Path) -> None:
+        facts = self.state.read(path, self.model, self.optimizer, self.average)
         arguments = {name: checkpoint.rebuilt(value) for name, value in facts["arguments"].items()}
-        # What followed the data was settled when the run was begun.
-        self.model.settle(**{name: value for name, value in arguments.items() if self.model.arguments[name] is None})
         other = [name for name, value in self._options().items() if facts["options"].get(name) != value]
         other += [f"method.{name}" for name, value in arguments.items() if self.model.arguments[name] != value]
         if other:
-            raise CallError(f"{self.out}: was begun with other options ({', '.join(other)}); resume it with the same.")
+            raise CallError(f"{path.parent}: was begun with other {', '.join(other)}: resume it with the same.")
         self.model.card = Card.from_json(facts["card"])
         say(f"resumed at step {self.state.step}")
 
 
 def _not_finite(step: int, losses: dict[str, torch.Tensor], names: list[str]) -> str:
     terms = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
-    return (
-        f"the loss is not finite at step {step} ({terms}) with images {', '.join(names)}: "
-        "look at these, or train with a lower lr or --clip 1."
-    )
-
-
-def _spread(data: Dataset, images: int = 200) -> list[Instances]:
-    """The truth of a sample of the data, evenly spread."""
-    return [data.truth(int(index)) for index in np.unique(np.linspace(0, len(data) - 1, images).astype(int))]
+    where = f"the loss is not finite at step {step} ({terms}) with images {', '.join(names)}"
+    return f"{where}: look at these, or train with a lower lr or --clip 1."

@@ -11,6 +11,9 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from apiece.errors import CallError
 from apiece.methods.method import Recipe, Stage
 
+LARGEST_CROP = 512
+"""Pixels; crops do not grow beyond it by themselves."""
+
 
 def stage_at(recipe: Recipe, done: float) -> tuple[int, Stage, float]:
     """The stage at a share of the training done: its number, itself, and the share of it that is done."""
@@ -61,6 +64,25 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     if recipe.optimizer == "sgd":
         return SGD(groups, lr=lr, momentum=recipe.momentum)
     return (AdamW if recipe.optimizer == "adamw" else Adam)(groups, lr=lr)
+
+
+def fitted(recipe: Recipe, large: float, side: int) -> Recipe:
+    """A recipe whose crops are wide enough for the data: twice as wide as large objects, where the images are.
+
+    A batch has as many pixels as before, and two crops at least, for batch norm.
+
+    Args:
+        large: the longer side of large objects in pixels.
+        side: of the images.
+    """
+    wanted = 32 * round(min(2 * large, side, LARGEST_CROP) / 32)
+    stages = tuple(
+        replace(stage, crop=wanted, batch_size=max(min(2, stage.batch_size), round(stage.batch_size * ratio)))
+        if (ratio := (stage.crop / max(wanted, 1)) ** 2) < 1
+        else stage
+        for stage in recipe.stages
+    )
+    return replace(recipe, stages=stages)
 
 
 def changed(

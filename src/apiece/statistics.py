@@ -15,6 +15,8 @@ FINENESS = 32
 """Bins of a tally for each factor of two: quantiles are right to 1.1 %."""
 CELLS = 32
 """Rows and columns of the map of positions."""
+COARSE_FROM = 32.0
+"""Pixels; where small objects are larger, stride 4 is fine enough."""
 MOST_PAIRS = 1 << 19
 """Pairs of boxes compared in one image; of more objects a sample is compared with all."""
 
@@ -40,6 +42,16 @@ class Statistics:
         boxes = np.concatenate([np.zeros((0, 4), np.int64), *(one.mask_boxes for one in known)])
         areas = np.concatenate([np.zeros(0, np.int64), *(one.mask_areas for one in known)])
         return cls(areas, boxes[:, [3, 2]] - boxes[:, [1, 0]], np.array([len(one) for one in known], np.int64))
+
+    @property
+    def small(self) -> float:
+        """Pixels: the diameter that a tenth of the objects do not reach, as of discs with their areas."""
+        return float(np.sqrt(4 * np.percentile(self.areas, 10) / np.pi)) if len(self.areas) else 0.0
+
+    @property
+    def large(self) -> float:
+        """Pixels: the longer side that a tenth of the objects exceed."""
+        return float(np.percentile(self.sides.max(1), 90)) if len(self.areas) else 0.0
 
 
 class Tally:

@@ -66,7 +66,8 @@ def train(
         start_from: a model (or its file) to begin with; classes are matched by name, new ones are allowed.
         stages: stages of the training, in place of the recipe's.
         batch_size: crops a step in the first stage; in further stages it changes in proportion.
-        crop: side of the square crops in the first stage, in pixels; in further stages it changes in proportion.
+        crop: side of the square crops in the first stage, in pixels; in further stages it changes in proportion. None =
+            the recipe's, or twice as wide as large objects where that is more.
         lr: highest learning rate of the first stage; in further stages it changes in proportion.
         optimizer: adamw, adam or sgd.
         weight_decay: of weights, not of biases and normalization.
@@ -114,6 +115,7 @@ def train(
         data=training_set,
         validation=held_out,
         recipe=recipe,
+        follow=crop is None and stages is None,
         augmentation=augmentation,
         sampling=sampling,
         fabric=fabric,

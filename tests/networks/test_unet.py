@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from apiece.networks.unet import UNet
+from apiece.networks.unet import UNet, shape_for
 
 
 @pytest.mark.parametrize("widths", [(4,), (4, 6), (4, 6, 8, 10)])
@@ -33,3 +33,18 @@ def test_a_head_tells_neighboring_pixels_apart():
     (output,) = UNet(1, heads=(1,), widths=(4, 6)).eval()(torch.rand(1, 1, 16, 16))
     rows = output[0, 0].unfold(0, 2, 2).unfold(1, 2, 2).reshape(-1, 4)
     assert (rows.std(1) > 1e-4).all()
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "widths", "detail"),
+    [
+        (8, 40, (32, 64, 96, 128), 16),  # nuclei
+        (18, 72, (32, 64, 96, 128, 128), 16),  # leaves
+        (73, 195, (24, 32, 64, 96, 128, 128), 0),  # fruits
+        (73, 20_000, (24, 32, 64, 96, 128, 128, 128), 0),
+        (0, 0, (32, 64, 96, 128), 16),
+    ],
+)
+def test_the_deepest_stride_follows_large_objects_and_the_finest_level_small_ones(small, large, widths, detail):
+    assert shape_for(small, large) == {"widths": widths, "detail": detail}
+    assert UNet(**shape_for(small, large)).stride == 2 ** len(widths)

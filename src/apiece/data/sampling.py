@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from apiece.data.dataset import Dataset
 from apiece.errors import CallError, InputError
+from apiece.instances import Instances
 from apiece.progress import track
 
 
@@ -125,3 +126,8 @@ def repeat_factors(labels: Sequence[Integer[ndarray, " _"]], threshold: float) -
     classes, place, images = np.unique(together, return_inverse=True, return_counts=True)
     np.maximum.at(times, image, np.sqrt(threshold * len(labels) / images)[place])
     return times
+
+
+def spread(data: Dataset, images: int = 200) -> list[Instances]:
+    """The truth of a sample of the data, evenly spread."""
+    return [data.truth(int(index)) for index in np.unique(np.linspace(0, len(data) - 1, images).astype(int))]

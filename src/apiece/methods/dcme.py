@@ -26,6 +26,7 @@ from apiece.instances import Instances
 from apiece.methods.method import Frame, Method, Recipe
 from apiece.networks.dense import dense
 from apiece.networks.segnet import Level
+from apiece.networks.unet import shape_for, shape_of
 from apiece.parts.batching import by_size, valid
 from apiece.parts.blocks import IGNORED, block_target
 from apiece.parts.classes import padded_rows
@@ -50,11 +51,10 @@ class DCME(Method):
     Args:
         num_classes: how many kinds of object.
         channels: of the images.
-        network: "unet" (light), "segnet" (the first paper's), "resnet18", "resnet34", "resnet50", or "tiny" (for
-            tests).
+        network: "unet" (light), "segnet" (the first paper's), "resnet18", "34", "50", or "tiny" (for tests).
         pretrained: start the encoder from ImageNet; downloaded once.
-        widths: channels of the U-Net at strides 2, 4, 8, ...
-        detail: channels of the U-Net at full resolution; 0 = none.
+        widths: channels of the U-Net at strides 2, 4, 8, ...; None = as many levels as the data's larger objects need.
+        detail: channels of the U-Net at full resolution, 0 = none, faster; None = 16 for objects below 48 pixels.
         classes_from: "blocks" of the encoder (the extension: one network does the whole job), or "crops" about found
             objects through a second network (2018). With one class neither is needed: "nothing" leaves them out.
         block: side of a block in pixels, a power of two.
@@ -81,8 +81,8 @@ class DCME(Method):
         channels: int = 3,
         network: Literal["unet", "segnet", "resnet18", "resnet34", "resnet50", "tiny"] = "unet",
         pretrained: bool = False,
-        widths: tuple[int, ...] = (32, 64, 96, 128),
-        detail: int = 16,
+        widths: tuple[int, ...] | None = None,
+        detail: int | None = None,
         classes_from: Literal["blocks", "crops", "nothing"] = "blocks",
         block: int = 16,
         block_rule: Literal["centers", "majority", "any"] = "centers",
@@ -106,17 +106,16 @@ class DCME(Method):
             raise CallError(f"{num_classes} classes are told apart by classes_from='blocks' or 'crops'.")
         if block < 2 or block & (block - 1):
             raise CallError(f"blocks of {block} pixels: give a power of two.")
-        shape: dict[str, Any] = {"pretrained": True} if pretrained else {}
-        if network not in ("tiny", "segnet"):
-            shape.update(widths=widths, detail=detail)
+        shape: Any = {} if network in ("tiny", "segnet") else shape_of(widths, detail)
+        shape |= {"pretrained": True} if pretrained else {}
         self.network: Any = dense(network, channels, (2,), **shape)
         self.settle(pretrained=False)
         self.stride = max(self.network.stride, block)
         # The encoder's features of the blocks' stride; of a shallower encoder the deepest, of a finer block its own.
-        encoder_widths = self.network.encoder_widths
-        self.level = min(block.bit_length() - 1, len(encoder_widths)) - 1
+        inside = self.network.encoder_widths
+        self.level = min(block.bit_length() - 1, len(inside)) - 1
         if classes_from == "blocks":
-            self.blocks = nn.Conv2d(encoder_widths[self.level], 1 + num_classes, 1)
+            self.blocks = nn.Conv2d(inside[self.level], 1 + num_classes, 1)
         elif classes_from == "crops":
             self.crops = _CropNetwork(channels, 1 + num_classes)
         self._initialize()
@@ -128,18 +127,21 @@ class DCME(Method):
 
     def adapt(self, statistics: Statistics) -> None:
         """Fit the smallest size and the window to the data's objects, where they were left open."""
-        if self.min_size is None and len(statistics.areas):
-            self.settle(min_size=max(1, int(np.percentile(statistics.areas, 1) / 2)))
-        if self.window is None and len(statistics.areas):
-            radius = np.sqrt(np.percentile(statistics.areas, 25) / np.pi)
-            self.settle(window=int(np.clip(radius, 3, 15)) // 2 * 2 + 1)
+        if not len(statistics.areas):
+            return
+        if self.arguments["network"] == "unet":
+            self.rebuild(**shape_for(statistics.small, statistics.large))
+        least, quarter = np.percentile(statistics.areas, (1, 25))
+        if self.min_size is None:
+            self.settle(min_size=max(1, int(least / 2)))
+        if self.window is None:
+            self.settle(window=int(np.clip(np.sqrt(quarter / np.pi), 3, 15)) // 2 * 2 + 1)
 
     @torch.no_grad()
     def _initialize(self) -> None:
         """Displacements begin at zero: the background's."""
-        last: Any = self.network.heads[0]
-        last.weight.zero_()
-        last.bias.zero_()
+        for weight in self.network.heads[0].parameters():
+            weight.zero_()
 
     def _maps(self, images: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """Displacements in pixels, and the logits of blocks where they are asked for."""
@@ -291,10 +293,8 @@ class DCME(Method):
         class of an object whose center lies in the block of a greater one of another class.
         """
         height, width = (max(ceil(frame.size[axis] / self.stride) * self.stride for frame in frames) for axis in (0, 1))
-        truths = [
-            Owners.of(target.resized(frame.size), torch.device("cpu"))
-            for target, frame in zip(targets, frames, strict=True)
-        ]
+        resized = (target.resized(frame.size) for target, frame in zip(targets, frames, strict=True))
+        truths = [Owners.of(target, torch.device("cpu")) for target in resized]
         displacement = torch.zeros(len(frames), 2, height, width)
         for index, truth in enumerate(truths):
             displacement[index, :, : truth.owner.shape[0], : truth.owner.shape[1]] = displacement_target(truth)

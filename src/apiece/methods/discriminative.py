@@ -12,7 +12,7 @@ Paper: De Brabandere, Neven, Van Gool: Semantic Instance Segmentation for Autono
 """
 
 from math import ceil
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from apiece.colors import object_colors
 from apiece.instances import Instances
 from apiece.methods.method import Frame, Method, Recipe, Relation, Stage
 from apiece.networks.dense import DenseName, dense, head_names
+from apiece.networks.unet import shape_for, shape_of
 from apiece.parts.batching import by_size
 from apiece.parts.classes import padded_rows
 from apiece.parts.mean_shift import EXACT, group_by_mean_shift, group_by_nearest_center
@@ -48,8 +49,8 @@ class Discriminative(Method):
         num_classes: how many kinds of object.
         channels: of the images.
         network: "unet" (light, stride-2 stem), one of the paper's, or "tiny" (for tests).
-        widths: channels of the U-Net at strides 2, 4, 8, ...
-        detail: channels of the U-Net at full resolution; 0 = none: a third faster, worse on objects of a few pixels.
+        widths: channels of the U-Net at strides 2, 4, 8, ...; None = as many levels as the data's larger objects need.
+        detail: channels of the U-Net at full resolution, 0 = none, faster; None = 16 for objects below 48 pixels.
         dimensions: of the feature space.
         coordinates: what is added to the first two dimensions with each pixel to the right and down. Not in the paper
             (0): without it a network, seeing equal surroundings alike, cannot tell apart two equal objects. None = so
@@ -76,8 +77,8 @@ class Discriminative(Method):
         num_classes: int,
         channels: int = 3,
         network: DenseName = "unet",
-        widths: tuple[int, ...] = (32, 64, 96, 128),
-        detail: int = 16,
+        widths: tuple[int, ...] | None = None,
+        detail: int | None = None,
         dimensions: int = 8,
         coordinates: float | None = None,
         variance_margin: float = 0.5,
@@ -95,7 +96,7 @@ class Discriminative(Method):
     ):
         super().__init__()
         self.keep(locals())
-        options = {"widths": widths, "detail": detail} if network == "unet" else {}
+        options: Any = shape_of(widths, detail) if network == "unet" else {}
         self.network = dense(network, channels, (dimensions, num_classes), **options)
         self.stride = self.network.stride
         self.progress = 1.0
@@ -109,6 +110,8 @@ class Discriminative(Method):
         """Fit the coordinates and the smallest size to the data's objects, where they were left open."""
         if not len(statistics.areas):
             return
+        if self.arguments["network"] == "unet":
+            self.rebuild(**shape_for(statistics.small, statistics.large))
         if self.coordinates is None:
             diameter = 2 * np.sqrt(np.median(statistics.areas) / np.pi)
             self.settle(coordinates=float(2 * self.distance_margin / max(1.0, diameter)))

@@ -28,7 +28,7 @@ from apiece.parts.detections import announce_limit, corrected, decoded, ideal, p
 from apiece.parts.normalization import Normalization
 from apiece.parts.true_boxes import Truth
 from apiece.parts.two_stage import PYRAMID, SIZES, Learned, TwoStage, drawing, each_apart
-from apiece.statistics import Statistics
+from apiece.statistics import COARSE_FROM, Statistics
 
 POOLED = 14
 """Side of the features that a mask is made from; the mask's is twice that."""
@@ -61,7 +61,8 @@ class MaskRCNN(Method):
         frozen_stages: parts of the network that do not learn, from the stem on.
         epsilon: of its normalization; torchvision's first detectors have 0.
         stride_in_1x1: bottlenecks halve in their first convolution, as Caffe's.
-        first, last: the network's finest and coarsest level; level n has stride 2^n.
+        first, last: the network's finest and coarsest level; level n has stride 2^n. First None = 2, and 1 of "small"
+            for objects below 32 pixels.
         extra: "pool": a yet coarser level, for proposals only; "none".
         width: channels of the pyramid.
         pyramid_norm, head_norm: "batch" norm or "none" behind the convolutions of the pyramid, and of the heads.
@@ -175,7 +176,9 @@ class MaskRCNN(Method):
         return Rules.of(self)
 
     def adapt(self, statistics: Statistics) -> None:
-        """Fit anchors and limits to the data's objects, where they were left open."""
+        """Fit finest level, anchors and limits to the data's objects, where they were left open."""
+        if self.network == "small" and statistics.small >= COARSE_FROM:
+            self.rebuild(first=2)
         chosen = following(statistics.sides, statistics.counts, self.boxes.backbone.strides)
         self.settle(**{name: value for name, value in chosen.items() if getattr(self, name) is None})
 

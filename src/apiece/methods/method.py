@@ -137,11 +137,13 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.card = Card()
         self.arguments: dict[str, Any] = {}
+        self.left_open: set[str] = set()
 
     @final
     def keep(self, given: dict[str, Any]) -> None:
         """Store the constructor's arguments under their own names. Call it first with `locals()`."""
         self.arguments = {name: given[name] for name in signature(type(self).__init__).parameters if name != "self"}
+        self.left_open = {name for name, value in self.arguments.items() if value is None}
         for name, value in self.arguments.items():
             setattr(self, name, value)
         self.card.classes = tuple(str(number) for number in range(self.num_classes))
@@ -171,7 +173,10 @@ class Method(nn.Module, ABC):
         """Called before each step with the share of training done, 0 to 1: for curricula."""
 
     def adapt(self, statistics: Statistics) -> None:  # noqa: B027
-        """Called once before a training from scratch: settles (`self.settle`) what was left to follow the data."""
+        """Called once before a training from scratch: settles what was left to follow the data.
+
+        That is `self.settle`, or `self.rebuild` for what shapes the network.
+        """
 
     @final
     def settle(self, **chosen: Any) -> None:
@@ -179,6 +184,15 @@ class Method(nn.Module, ABC):
         self.arguments.update(chosen)
         for name, value in chosen.items():
             setattr(self, name, value)
+
+    @final
+    def rebuild(self, **chosen: Any) -> None:
+        """Settle arguments, those that were left open, where they shape the network: it is made anew, weights fresh."""
+        chosen = {name: value for name, value in chosen.items() if name in self.left_open and value is not None}
+        if any(self.arguments[name] != value for name, value in chosen.items()):
+            card, given = self.card, {**self.arguments, **chosen}
+            type(self).__init__(self, **given)
+            self.card = card
 
     def oracle(self, outputs: dict[str, Tensor], targets: list[Instances], known: str) -> dict[str, Tensor]:
         """The outputs with a part of the truth in place of the network's own: what the rest is worth (AP_gt).

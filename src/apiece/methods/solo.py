@@ -37,7 +37,7 @@ from apiece.parts.detection_rules import shrunk
 from apiece.parts.normalization import Normalization
 from apiece.parts.pictures import soft_masks
 from apiece.progress import say
-from apiece.statistics import Statistics
+from apiece.statistics import COARSE_FROM, Statistics
 
 PAPER_RANGES = ((1.0, 96.0), (48.0, 192.0), (96.0, 384.0), (192.0, 768.0), (384.0, 2048.0))
 PAPER_STRIDES = (8, 8, 16, 32, 32)
@@ -69,10 +69,9 @@ class SOLO(Method):
         pretrained: start the network from ImageNet; downloaded once.
         norm, frozen_stages: of a ResNet: "batch", "frozen", "group"; parts that do not learn (the papers: 2).
         variant: "v2" (predicted kernels), "vanilla" (a channel for each cell), "decoupled" (for each row and column).
-        finest: stride of the finest feature; None = 2 of "small" and "tiny", 4 of others. 2 costs four times as much.
+        finest: stride of the finest feature; None = 4, or (four times as dear) 2 of "small" below 32 pixels, "tiny".
         width: channels of the pyramid; None = 64 of "small" and "tiny", 256 (the papers') of others.
-        head_width, depth: channels and number of convolutions before each output; None = 64 and 2 of "small" and
-            "tiny", else the papers': 512 and 4 of "v2", 256 and 7 of the others.
+        head_width, depth: channels and convolutions before each output; None = 64, 2, or the papers': 512, 4; 256, 7.
         mask_width, kernel_width: channels before the shared maps of "v2", and of these; None = 64 and 64, or 128, 256.
         period: cells after which coordinates, and the channels of vanilla and decoupled heads, repeat.
         cells: side of the cells of each grid in pixels, each twice the one before; None = so that the smallest objects
@@ -84,8 +83,7 @@ class SOLO(Method):
         mask_weight, category_weight, alpha, gamma: of the terms; of the focal loss.
         legacy: the authors' targets: cells by their division, the later object has a cell ("v2": it learns both), masks
             of bytes shrunk linearly, where objects of a pixel's width vanish.
-        score_threshold: cells below it find nothing.
-        peaks: only cells that score no less than their upper and left neighbors find something.
+        score_threshold, peaks: cells that score less, or less than their upper and left neighbors, find nothing.
         mask_threshold: pixels above it are the object's.
         min_size: pixels; smaller masks are no objects; None = half the size of the data's smallest percent, or theirs.
         kernel, decay: Matrix NMS: "gaussian" with its factor in the exponent, or "linear".
@@ -202,9 +200,11 @@ class SOLO(Method):
         return LIGHT if self.thin else PAPER
 
     def adapt(self, statistics: Statistics) -> None:
-        """Fit cells, smallest size and number of objects to the data, where they were left open."""
+        """Fit features, cells, smallest size and number of objects to the data, where they were left open."""
         if not len(statistics.areas):
             return
+        if self.network == "small" and not self.grids and statistics.small >= COARSE_FROM:
+            self.rebuild(finest=4)
         if self.cells is None and self.grids is None:
             small, large = np.percentile(statistics.sides.max(1), (5, 99.5))
             last = max(2, int(np.ceil(np.log2(large / 6))))

@@ -10,7 +10,7 @@ https://arxiv.org/abs/1906.11109
 """
 
 from math import ceil, log
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from apiece.instances import Instances
 from apiece.masks import Size
 from apiece.methods.method import Frame, Method, Recipe, Relation, Stage
 from apiece.networks.dense import DenseName, dense, head_names
+from apiece.networks.unet import shape_for, shape_of
 from apiece.parts.batching import by_size, valid
 from apiece.parts.centers import density_centers, graded, group_by_given_centers, group_by_nearest
 from apiece.parts.classes import by_class, padded_rows, true_classes
@@ -54,8 +55,8 @@ class SpatialEmbedding(Method):
         num_classes: how many kinds of object.
         channels: of the images.
         network: "unet" (light, stride-2 stem), "erfnet" (the paper's), "tiny" (for tests), or any other dense one.
-        widths: channels of the U-Net at strides 2, 4, 8, ...
-        detail: channels of the U-Net at full resolution; 0 = none: a third faster, worse on objects of a few pixels.
+        widths: channels of the U-Net at strides 2, 4, 8, ...; None = as many levels as the data's larger objects need.
+        detail: channels of the U-Net at full resolution, 0 = none, faster; None = 16 for objects below 48 pixels.
         objective: "gaussian" (equations 5 to 9), "hinge" (3, 4), or "regression" (1, 2, with density clustering).
         sigma: "scalar" (5), "elliptical" (8), or "fixed" (the margin, not learned).
         center: center of attraction: "centroid" of the pixels, or "learnable": mean of their embeddings (9).
@@ -87,8 +88,8 @@ class SpatialEmbedding(Method):
         num_classes: int,
         channels: int = 3,
         network: DenseName = "unet",
-        widths: tuple[int, ...] = (32, 64, 96, 128),
-        detail: int = 16,
+        widths: tuple[int, ...] | None = None,
+        detail: int | None = None,
         objective: Literal["gaussian", "hinge", "regression"] = "gaussian",
         sigma: Literal["scalar", "elliptical", "fixed"] = "scalar",
         center: Literal["centroid", "learnable"] = "centroid",
@@ -114,7 +115,7 @@ class SpatialEmbedding(Method):
         if objective != "gaussian":
             self.sigma = "fixed"
         self.sigmas = {"scalar": 1, "elliptical": 2, "fixed": 0}[self.sigma]
-        shape = {"widths": widths, "detail": detail} if network == "unet" else {}
+        shape: Any = shape_of(widths, detail) if network == "unet" else {}
         self.network = dense(network, channels, (2 + self.sigmas, num_classes), **shape)
         self.stride = self.network.stride
         self.progress = 1.0
@@ -129,6 +130,8 @@ class SpatialEmbedding(Method):
         """Fit reach, first margin and smallest size to the data's objects, where they were left open."""
         if not len(statistics.areas):
             return
+        if self.arguments["network"] == "unet":
+            self.rebuild(**shape_for(statistics.small, statistics.large))
         largest = np.percentile(statistics.sides.max(1), 99)
         if self.coordinate_step is None:
             # A center lies at most about a side away; powers of two are for readable figures only.
@@ -147,8 +150,7 @@ class SpatialEmbedding(Method):
     def _initialize(self) -> None:
         """Offsets begin at zero and sigma at one margin: otherwise every pixel belongs to every object, or to none."""
         # The pixel shuffle of the U-Net makes a map from four channels; the paper's head ends at full size.
-        last = self.network.heads[0]
-        weights = dict(last.named_parameters())
+        weights = dict(self.network.heads[0].named_parameters())
         maps = weights["bias"].view(2 + self.sigmas, -1)
         maps[:2] = 0
         maps[2:] = _sigma_of((self.initial_margin or 5.7) * self.step)
