@@ -228,6 +228,14 @@ def test_starting_from_a_model_keeps_what_follows_the_data_and_known_classes():
     assert trained.arguments["coordinate_step"] == source.arguments["coordinate_step"] is not None
 
 
+def test_what_a_source_left_open_follows_the_data():
+    source, model = tiny(), tiny()
+    before = source.network.heads[0].weight.clone()
+    train(model, DATA, steps=1, start_from=source, lr=1e-12, **{**FAST, "validation": None, "average": 0.0})
+    assert model.arguments["min_size"] is not None
+    torch.testing.assert_close(model.network.heads[0].weight, before)
+
+
 SQUARE = np.pad(np.ones((140, 140), bool), 26)
 LARGE = replace(
     DATA,

@@ -70,12 +70,12 @@ class Run:
         statistics = Statistics.of(truths := spread(self.data))
         if resume:
             self.model.rebuild(**saved_arguments(self.state_file))
-        elif start_from is not None:
+        else:
+            self.model.adapt(statistics)
+        if start_from is not None and not resume:
             source = start_from if isinstance(start_from, Method) else checkpoint.load(start_from)
             fresh = checkpoint.adopt(self.model, source)
             say(f"started from {type(source).__name__}" + (f", {len(fresh)} weights of which are new" if fresh else ""))
-        else:
-            self.model.adapt(statistics)
         if self.follow:
             self.recipe = fitted(self.recipe, statistics.large, max(max(truth.size) for truth in truths))
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -190,9 +190,9 @@ class Method(nn.Module, ABC):
         """Settle arguments, those that were left open, where they shape the network: it is made anew, weights fresh."""
         chosen = {name: value for name, value in chosen.items() if name in self.left_open and value is not None}
         if any(self.arguments[name] != value for name, value in chosen.items()):
-            card, given = self.card, {**self.arguments, **chosen}
+            card, left_open, given = self.card, self.left_open, {**self.arguments, **chosen}
             type(self).__init__(self, **given)
-            self.card = card
+            self.card, self.left_open = card, left_open
 
     def oracle(self, outputs: dict[str, Tensor], targets: list[Instances], known: str) -> dict[str, Tensor]:
         """The outputs with a part of the truth in place of the network's own: what the rest is worth (AP_gt).
