@@ -195,6 +195,23 @@ def test_the_same_object_twice_is_found_whatever_its_class(tmp_path, coco):
     assert kinds(look(tmp_path / "fixed")) == {"rare class": 1}
 
 
+def test_ids_given_twice_are_found_and_a_copy_has_all_objects_under_their_own(tmp_path, coco):
+    folder, change = coco
+    before = sum(len(truth) for truth in look(folder).subjects[0].salvage.data.truths(range(6)))
+    for top in (3, 30):
+        ring = [[2, top, 14, top, 14, top + 12, 2, top + 12]]
+        change(lambda content, ring=ring, top=top: added(content, id=1, segmentation=ring, bbox=[2, top, 12, 12]))
+    found = look(folder)
+    assert kinds(found) == {"id twice": 2} and found.faults
+    assert [one.entry for one in found.findings] == ["annotation 1"] * 2
+    assert found.findings[0].box == (2, 3, 14, 15) and found.findings[0].image is not None
+    fixed = repair(found, tmp_path / "fixed", quiet=True)
+    assert fixed["objects"] == before + 2 and fixed["done"] == {"id twice": "2: given a number of its own"}
+    assert kinds(look(tmp_path / "fixed")) == {}
+    ids = np.concatenate([look(tmp_path / "fixed").subjects[0].salvage.data.truth(i).columns["id"] for i in range(6)])
+    assert len(np.unique(ids)) == before + 2
+
+
 def test_all_faults_of_a_file_are_found_at_once(tmp_path, coco):
     folder, change = coco
     for number, fields in enumerate(SEEDED.values()):

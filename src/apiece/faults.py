@@ -20,6 +20,7 @@ KINDS = {
     "unreadable annotation": Kind("fault", DROPPED),
     "unknown image": Kind("fault", DROPPED),
     "unknown category": Kind("fault", DROPPED),
+    "id twice": Kind("fault", "given a number of its own"),
     "another size": Kind("fault", "left out with its objects"),
     "EXIF turn": Kind("fault", "written upright, with its objects"),
     "empty mask": Kind("fault", DROPPED),

@@ -106,6 +106,36 @@ def test_without_any_segmentation_the_set_is_boxes(tmp_path):
     assert truth.truth(0).boxes.tolist() == [[2, 1, 6, 5.5]]
 
 
+def test_boxes_only_draws_no_mask_where_boxes_and_areas_are_given(tmp_path):
+    broken = annotation(1, segmentation=[[1, 2, 3]])
+    data = open_coco(put(tmp_path / "x.json", content(broken, annotation(2, area=3.5, iscrowd=1)))).boxes_only()
+    with pytest.raises(InputError, match="a polygon has 3 numbers"):
+        open_coco(tmp_path / "x.json").truth(0)
+    truth = data.subset([1, 0]).truth(1)
+    assert not truth.has_masks and truth.boxes.tolist() == [[2, 1, 6, 5.5]] * 2
+    assert truth.areas.tolist() == [16.25, 3.5] and truth.ignore.tolist() == [False, True]
+    assert truth.columns["id"].tolist() == [1, 2] and len(data.truth(1)) == 0
+
+
+@pytest.mark.parametrize("key", ["area", "bbox"])
+def test_boxes_only_draws_the_masks_of_an_image_that_lacks_a_box_or_area(tmp_path, key):
+    lacking = {name: value for name, value in annotation(2).items() if name != key}
+    others = annotation(3, image_id=7, segmentation=[[1, 0, 3, 0, 3, 2, 1, 2]], bbox=[1, 0, 2, 2], area=4)
+    data = open_coco(put(tmp_path / "x.json", content(annotation(1), lacking, others)))
+    whole, bare = (list(one.truths([0, 1])) for one in (data, data.boxes_only()))
+    assert bare[0].equals(whole[0]) and not bare[1].has_masks
+    assert bare[0].areas.tolist() == [16, 16] if key == "area" else bare[0].boxes.tolist() == [[2, 1, 6, 5]] * 2
+
+
+def test_results_that_have_boxes_beside_their_masks_are_boxes_only_and_others_stay(tmp_path):
+    truth = open_coco(put(tmp_path / "x.json", content(annotation())))
+    entry = {"image_id": 10, "category_id": 3, "segmentation": SQUARE, "score": 0.5, "area": 99}
+    boxed = open_coco_results(put(tmp_path / "boxed.json", [{**entry, "bbox": [0, 0, 3, 4]}]), truth).boxes_only()
+    assert not boxed.truth(0).has_masks and boxed.truth(0).areas.tolist() == [12]
+    drawn = open_coco_results(put(tmp_path / "drawn.json", [entry]), truth)
+    assert drawn.boxes_only() is drawn and drawn.truth(0).boxes.tolist() == [[2, 1, 6, 5]]
+
+
 @pytest.mark.parametrize(
     "json_path, image_path, split",
     [
@@ -225,6 +255,15 @@ def test_a_file_that_is_no_coco_set_says_why(tmp_path, text, said):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(InputError, match=rf"x\.json: .*{said}"):
         open_coco(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("number", [5, "five"])
+def test_two_annotations_of_one_id_are_refused_and_those_without_an_id_are_not(tmp_path, number):
+    twice = [annotation(4), annotation(number), annotation(number, image_id=7, segmentation=[])]
+    with pytest.raises(InputError, match=rf"x\.json: two entries of 'annotations' have the id {number}: .*--fix"):
+        open_coco(put(tmp_path / "x.json", content(*twice)))
+    nameless = [{key: value for key, value in annotation().items() if key != "id"}] * 2
+    assert len(open_coco(put(tmp_path / "x.json", content(*nameless))).truth(0)) == 2
 
 
 def test_bytes_that_are_no_text_are_an_input_error(tmp_path):

@@ -88,6 +88,7 @@ def data_set(path: Path, source: CocoFile) -> Dataset:
         files=tuple(paths),
         read_image=partial(_image, file, tuple(paths)),
         read_truth=Together(partial(_truths, source)),
+        read_boxes=Together(partial(_truths, source, bare=True)) if source.has_masks else None,
         image_ids=tuple(image["id"] for image in source.images),
         class_ids=tuple(source.labels),
         read_size=source.size,
@@ -122,10 +123,10 @@ def _image(file: Path, paths: tuple[Path | None, ...], index: int) -> ndarray:
     return read_image(path)
 
 
-def _truths(source: CocoFile, indices: Sequence[int]) -> Iterator[Instances]:
+def _truths(source: CocoFile, indices: Sequence[int], bare: bool = False) -> Iterator[Instances]:
     of_images = (_entries(source, index) for index in indices)
     ours, theirs = tee(of_images)
-    drawn = objects_of_images(source.path, ours, source.labels, source.has_masks, scored=source.scored)
+    drawn = objects_of_images(source.path, ours, source.labels, source.has_masks, scored=source.scored, bare=bare)
     for found, (_, entries, _) in zip(drawn, theirs, strict=True):
         yield found.replace(
             ignore=np.array([bool(entry.get("iscrowd")) for entry in entries], bool),

@@ -62,31 +62,42 @@ def objects_of_images(
     *,
     scored: bool = False,
     measured: bool = True,
+    bare: bool = False,
 ) -> Iterator[Instances]:
     """The same for many images, which is quicker than one after another.
 
     Args:
         scored: entries have scores.
         measured: entries' areas count, where they have some.
+        bare: masks are left out of images whose entries all have boxes and, where these count, areas.
     """
+    read = partial(_objects, path, labels=labels, has_masks=has_masks, scored=scored, measured=measured, bare=bare)
     batch: list[ImageEntries] = []
     for image in images:
         batch.append(image)
         if len(batch) + sum(len(one.entries) for one in batch) >= BATCH:
-            yield from _objects(path, batch, labels, has_masks, scored, measured)
+            yield from read(batch)
             batch = []
-    yield from _objects(path, batch, labels, has_masks, scored, measured)
+    yield from read(batch)
 
 
 def _objects(
-    path: Path, images: list[ImageEntries], labels: Mapping[int, int], has_masks: bool, scored: bool, measured: bool
+    path: Path,
+    images: list[ImageEntries],
+    *,
+    labels: Mapping[int, int],
+    has_masks: bool,
+    scored: bool,
+    measured: bool,
+    bare: bool,
 ) -> Iterator[Instances]:
     whole, none = [bool(image.entries) for image in images], [False] * len(images)
     boxed, with_area = ([_all_have(image, key) for image in images] for key in ("bbox", "area"))
     boxes = _column(path, images, "bbox", corner_boxes, boxed if has_masks else whole)
     areas = _column(path, images, "area", partial(read_numbers, key="area"), with_area if measured else none)
     scores = _column(path, images, "score", partial(read_numbers, key="score"), [scored] * len(images))
-    masks = _masks(path, images) if has_masks else [None] * len(images)
+    enough = [bare and box and (area or not measured) for box, area in zip(boxed, with_area, strict=True)]
+    masks = _masks(path, images, enough if has_masks else [True] * len(images))
     for image, *fields in zip(images, masks, boxes, areas, scores, strict=True):
         classes = [labels[entry["category_id"]] for entry in image.entries]
         given: dict[str, Any] = dict(zip(("store", "boxes", "areas", "scores"), fields, strict=True))
@@ -116,15 +127,18 @@ def _names(images: list[ImageEntries]) -> list[str]:
     return [name for image in images for name in image.names]
 
 
-def _masks(path: Path, images: list[ImageEntries]) -> list[RunStore | CropStore]:
-    """The masks of each image."""
-    drawn = [(entry.get("segmentation"), image.size) for image in images for entry in image.entries]
-    runs = _named(path, _names(images), read_masks, drawn)
-    ends = accumulate(len(image.entries) for image in images)
-    return [
+def _masks(path: Path, images: list[ImageEntries], without: list[bool]) -> list[RunStore | CropStore | None]:
+    """The masks of each image; None for those that are to be without."""
+    wanted = [image for image, bare in zip(images, without, strict=True) if not bare]
+    drawn = [(entry.get("segmentation"), image.size) for image in wanted for entry in image.entries]
+    runs = _named(path, _names(wanted), read_masks, drawn)
+    ends = accumulate(len(image.entries) for image in wanted)
+    stores = [
         leaner(RunStore.of(runs, image.size, end - len(image.entries), end))
-        for image, end in zip(images, ends, strict=True)
+        for image, end in zip(wanted, ends, strict=True)
     ]
+    each = iter(stores)
+    return [None if bare else next(each) for bare in without]
 
 
 def _named(path: Path, names: Sequence[str], read: Callable[[list[Any]], Any], values: list[Any]) -> Any:

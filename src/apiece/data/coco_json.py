@@ -197,9 +197,16 @@ def _by_id(path: Path, content: Entry, key: str) -> dict[Any, Entry]:
 
 def _annotations_by_image(path: Path, entries: list[Any], images: dict[Any, Entry], labels: dict[int, int]):
     by_image: dict[Any, list[Entry]] = {number: [] for number in images}
+    ids: set[int | str] = set()
     for place, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise InputError(f"{path}: entry {place} of 'annotations' is no object.")
+        number = entry.get("id")
+        if isinstance(number, int | str):
+            if number in ids:
+                remedy = "`apiece check` lists all such and writes a copy with new ones (--fix --out DIR)"
+                raise InputError(f"{path}: two entries of 'annotations' have the id {number}: {remedy}.")
+            ids.add(number)
         check_references(path, f"annotation {entry.get('id', place)}", entry, by_image, labels)
         by_image[entry["image_id"]].append(entry)
     return by_image

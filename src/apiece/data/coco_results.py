@@ -54,6 +54,7 @@ def open_coco_results(path: str | Path, truth: Dataset | None = None) -> Dataset
         coco_json.check_references(path, f"result {place}", entry, by_image, labels)
         by_image[entry["image_id"]].append((place, entry))
     results = partial(_results, path, Packed(by_image.values()), size, labels, not entries or all(masked))
+    boxed = all("bbox" in entry for entry in entries)
     return Dataset(
         path=path,
         format=FORMAT,
@@ -65,6 +66,7 @@ def open_coco_results(path: str | Path, truth: Dataset | None = None) -> Dataset
         image_ids=ids,
         class_ids=class_ids,
         read_size=size,
+        read_boxes=Together(partial(results, bare=True)) if any(masked) and boxed else None,
     )
 
 
@@ -100,13 +102,14 @@ def _results(
     labels: Mapping[int, int],
     has_masks: bool,
     indices: Sequence[int],
+    bare: bool = False,
 ) -> Iterator[Instances]:
     def entries(index: int) -> ImageEntries:
         placed = by_image[index]
         return ImageEntries([f"result {place}" for place, _ in placed], [entry for _, entry in placed], size(index))
 
     # An area in a result is nobody's measurement: it is left to the masks.
-    return objects_of_images(path, map(entries, indices), labels, has_masks, scored=True, measured=False)
+    return objects_of_images(path, map(entries, indices), labels, has_masks, scored=True, measured=False, bare=bare)
 
 
 def _no_image(path: Path, index: int) -> ndarray:

@@ -34,7 +34,7 @@ def salvage_coco(path: Path, split: str | None = None) -> Salvage:
 
     categories = _unique(content["categories"], int, "category", lost)
     images = _named(_unique(content["images"], int | str, "image", lost), lost)
-    annotations = list(_known(content["annotations"], images, categories, lost))
+    annotations = _numbered(list(_known(content["annotations"], images, categories, lost)), images, lost)
     source = checked(
         file,
         {"images": list(images.values()), "annotations": annotations, "categories": list(categories.values())},
@@ -85,6 +85,23 @@ def _known(entries: list[Any], images: dict[Any, Entry], categories: dict[Any, E
             lost("unknown category", words, image=image_name(image["file_name"]), **where)
         else:
             yield entry
+
+
+def _numbered(entries: list[Entry], images: dict[Any, Entry], lost: Lost) -> list[Entry]:
+    """The annotations, those with an earlier one's id under a number that is free."""
+    ids = [entry.get("id") for entry in entries]
+    free = max((number for number in ids if isinstance(number, int)), default=0) + 1
+    known: set[Any] = set()
+    numbered = []
+    for entry, number in zip(entries, ids, strict=True):
+        if isinstance(number, int | str) and number in known:
+            name, words = image_name(images[entry["image_id"]]["file_name"]), "an annotation before it has this id too"
+            lost("id twice", words, entry=f"annotation {number}", image=name, box=_box(entry))
+            entry, free = {**entry, "id": free}, free + 1
+        elif isinstance(number, int | str):
+            known.add(number)
+        numbered.append(entry)
+    return numbered
 
 
 def _box(entry: Entry) -> tuple[float, float, float, float] | None:
