@@ -187,7 +187,8 @@ from apiece.data.dataset import Dataset
 from apiece.scoring import score
 
 def read(index):
-    print(os.getpid(), flush=True)
+    # At once: of two processes that print, lines and their ends may come in any order.
+    os.write(1, f"{os.getpid()}\\n".encode())
     time.sleep(60)
 
 names = tuple("abcd")
@@ -205,6 +206,49 @@ score(data, data, jobs=2)
     for worker in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
+
+
+def put_boxes_and_masks(folder: Path, broken: bool) -> tuple[Path, list[dict]]:
+    """A truth of two images, its first polygon broken where wanted, and results with masks and boxes."""
+    sides = [(0, 0), (30, 1), (60, 0), (3, 1)]
+    rings = [[x, 0, x + 20, 0, x + 20, 9, x, 9] for x, _ in sides]
+    entries = [
+        {"id": 1 + place, "image_id": 1 + place // 2, "category_id": 1 + label, "iscrowd": 0, "area": 180.5}
+        | {"segmentation": [ring], "bbox": [x, 0, 20, 9.5]}
+        for place, ((x, label), ring) in enumerate(zip(sides, rings, strict=True))
+    ]
+    results = [
+        {"image_id": entry["image_id"], "category_id": entry["category_id"], "score": 0.9 - 0.1 * place}
+        | {"segmentation": entry["segmentation"], "bbox": [entry["bbox"][0] + 4 * place, 0, 20, 9]}
+        for place, entry in enumerate(entries)
+    ]
+    if broken:
+        entries[0]["segmentation"] = [[1, 2, 3]]
+    images = [{"id": 1 + i, "file_name": f"{i}.png", "height": 10, "width": 100} for i in range(2)]
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    truth = folder / f"truth_{broken}.json"
+    truth.write_text(json.dumps({"images": images, "annotations": entries, "categories": categories}))
+    return truth, results
+
+
+def test_figures_of_boxes_are_the_same_without_drawing_a_mask(tmp_path):
+    truth, results = put_boxes_and_masks(tmp_path, broken=False)
+    broken, _ = put_boxes_and_masks(tmp_path, broken=True)
+    (tmp_path / "found.json").write_text(json.dumps(results))
+    (tmp_path / "boxes.json").write_text(json.dumps([{**one, "segmentation": []} for one in results]))
+    options = {"coco_options": {"kinds": ["bbox"]}, "jobs": 1}
+    wanted = score(tmp_path / "found.json", truth, ["coco"])["coco"]["bbox"]
+    assert 0.1 < wanted["AP"] < 1
+    # What is broken would be said if it was drawn.
+    with pytest.raises(InputError, match="a polygon has 3 numbers"):
+        score(tmp_path / "found.json", broken, ["coco"])
+    assert score(tmp_path / "found.json", broken, ["coco"], **options)["coco"]["bbox"] == wanted
+    assert score(tmp_path / "boxes.json", broken, ["coco"])["coco"] == {"segm": None, "bbox": wanted}
+    metrics = ["matching", "coco", "errors", "voc", "counts"]
+    alike = [score(tmp_path / "boxes.json", one, metrics, intervals=True).to_json(rows=True) for one in (truth, broken)]
+    assert alike[0] == alike[1]
+    with pytest.raises(InputError, match="a polygon has 3 numbers"):
+        score(tmp_path / "found.json", broken, ["coco"], coco_options={"kinds": ["bbox"], "found_area": "segm"})
 
 
 def test_cocos_own_example_from_its_files(shared_data):

@@ -14,7 +14,7 @@ from apiece.errors import CallError, InputError
 from apiece.instances import Instances
 from apiece.metrics.operating_point import best_threshold
 from apiece.metrics.report import Report
-from apiece.metrics.scorer import METRICS, Scorer, compare
+from apiece.metrics.scorer import METRICS, Scorer, compare, wanted
 from apiece.metrics.table import Record
 
 __all__ = ["METRICS", "Report", "Scorer", "best_threshold", "compare", "score"]
@@ -76,7 +76,9 @@ def score(
 
     def scored(findings: Found) -> Scorer:
         opened = _opened_found(findings, truth)
-        names, pairs = _paired(opened, truth, classes, allow_missing, class_agnostic)
+        parts = wanted(metrics, class_agnostic, coco_options or {})
+        sides = _needed(opened, truth, masks=parts["masks"])
+        names, pairs = _paired(*sides, classes, allow_missing, class_agnostic)
         own = opened.threshold if isinstance(opened, Dataset) else None
         point = own if threshold is None else threshold
         scorer = Scorer(names, metrics, threshold=point, class_agnostic=class_agnostic, coco_options=coco_options)
@@ -110,6 +112,17 @@ def _opened_found(found: Found, truth: Opened) -> Opened:
     from apiece.data.formats import open_found
 
     return open_found(found, truth)
+
+
+def _needed(found: Opened, truth: Opened, *, masks: bool) -> tuple[Opened, Opened]:
+    """Both sides without masks that no figure needs: where only boxes are compared, or boxes are all there is."""
+    if not isinstance(found, Dataset) or not isinstance(truth, Dataset):
+        return found, truth
+    if not masks:
+        return found.boxes_only(), truth.boxes_only()
+    # Of COCO's findings all have masks or none.
+    bare = found.format.startswith("coco") and len(found) > 0 and not found.truth(0).has_masks
+    return found, truth.boxes_only() if bare else truth
 
 
 @dataclass(frozen=True)

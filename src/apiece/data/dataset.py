@@ -59,6 +59,8 @@ class Dataset:
         read_outlines: index -> for each object the rings of `x y` points that the source draws it with, uncut and in
             the order of its objects; none for an object that is not drawn so. Only where the source has polygons.
         threshold: of findings: the score from which on they count where a decision is needed, where the source says it.
+        read_boxes: as `read_truth`, but objects have no masks where the source gives their boxes and areas. Only where
+            that is quicker.
     """
 
     path: Path
@@ -74,6 +76,7 @@ class Dataset:
     read_size: Callable[[int], Size] | None = None
     read_outlines: Callable[[int], list[list[ndarray]]] | None = None
     threshold: float | None = None
+    read_boxes: Callable[[int], Instances] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -137,6 +140,10 @@ class Dataset:
             chosen=tuple(self._place(i) for i in indices),
             image_ids=None if self.image_ids is None else tuple(self.image_ids[i] for i in indices),
         )
+
+    def boxes_only(self) -> "Dataset":
+        """The same images; no mask is read or drawn for boxes and areas that the source gives. Masks go unchecked."""
+        return self if self.read_boxes is None else replace(self, read_truth=self.read_boxes)
 
     def split(self, share: float, seed: int = 0) -> tuple["Dataset", "Dataset"]:
         """Cut off a share for validation: (the rest, the share), the same images whatever the order of files.

@@ -21,6 +21,18 @@ DECIDING = ("matching", "leaves", "semantic", "counts", "errors")
 UNIONS = {"leaves": "foreground", "semantic": "classes"}
 
 
+def wanted(metrics: Sequence[str], class_agnostic: bool, coco_options: dict[str, Any]) -> dict[str, Any]:
+    """What of each image has to be compared for some metrics: arguments of `records_of`."""
+    kinds = coco_options.get("kinds", ("segm", "bbox")) if "coco" in metrics else ()
+    area = coco_options.get("found_area")
+    return {
+        "masks": set(metrics) != {"coco"} or "segm" in kinds or area == "segm",
+        "boxes": "bbox" in kinds or area == "bbox",
+        "unions": sorted({"foreground" if class_agnostic else UNIONS[name] for name in metrics if name in UNIONS}),
+        "rim": "boundary" in metrics,
+    }
+
+
 class Scorer:
     """Takes images one after another and keeps only what the metrics need of each: sparse overlaps, no pixels.
 
@@ -52,13 +64,7 @@ class Scorer:
         self.threshold = threshold
         self.class_agnostic = class_agnostic
         self.coco_options = coco_options or {}
-        kinds = self.coco_options.get("kinds", ("segm", "bbox")) if "coco" in metrics else ()
-        self.wanted: dict[str, Any] = {
-            "masks": set(metrics) != {"coco"} or "segm" in kinds or "found_area" in self.coco_options,
-            "boxes": "bbox" in kinds or "found_area" in self.coco_options,
-            "unions": sorted({"foreground" if class_agnostic else UNIONS[name] for name in metrics if name in UNIONS}),
-            "rim": "boundary" in metrics,
-        }
+        self.wanted = wanted(metrics, class_agnostic, self.coco_options)
         self.records: list[Record] = []
         self.notes: list[str] = []
 
