@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -88,6 +90,31 @@ def test_a_crop_costs_one_bit_a_pixel():
     store = packed(np.ones((3, 16, 8), bool))
     assert len(store.bits) == 3 * 16
     assert store.offsets.tolist() == [0, 16, 32, 48]
+
+
+@few
+@given(sizes=st.lists(st.integers(0, 40), max_size=12), block=st.integers(1, 9), seed=st.integers(0, 9))
+def test_areas_are_the_same_whatever_is_counted_at_once(sizes, block, seed):
+    generator = np.random.default_rng(seed)
+    crops = [generator.random((1, size)) < 0.5 for size in sizes]
+    boxes = np.array([(0, 0, size, min(size, 1)) for size in sizes], np.int64).reshape(-1, 4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(masks, "BYTES", block)
+        assert CropStore.pack(crops, boxes, (1, 40)).areas.tolist() == [crop.sum() for crop in crops]
+
+
+def test_counting_areas_takes_little_memory_beside_the_masks():
+    bits = np.random.default_rng(0).integers(0, 256, 16_000_000).astype(np.uint8)
+    # One object of half of all, and many of 80 bytes.
+    offsets = np.concatenate([[0], np.arange(8_000_000, 16_000_001, 80)])
+    store = CropStore((16_000, 8_000), np.zeros((len(offsets) - 1, 4), np.int32), bits, offsets)
+    tracemalloc.start()
+    areas = store.areas
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_500_000 + areas.nbytes
+    assert areas[0] == np.bitwise_count(bits[:8_000_000]).sum(dtype=np.int64)
+    assert areas[1:].tolist() == np.bitwise_count(bits[8_000_000:]).reshape(-1, 80).sum(1).tolist()
 
 
 def test_layers_that_are_numbered_already_are_not_copied():

@@ -6,7 +6,7 @@ A *crop* is a mask cut to its bounding box: a bool array `h w` and the box's cor
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Integer, UInt8
 from numpy import ndarray
 
 Size = tuple[int, int]
@@ -14,6 +14,9 @@ Box = tuple[int, int, int, int]
 
 STRIP = 1 << 22
 """Pixels handled at once where a whole image is walked through: temporary arrays stay a few megabytes."""
+
+BYTES = 1 << 16
+"""Bytes of packed crops whose pixels are counted at once."""
 
 LARGE = 1 << 22
 """No tables with an entry for each value of a label map are made beyond this value."""
@@ -63,6 +66,18 @@ def label_values(label_map: Integer[ndarray, "H W"]) -> Integer[ndarray, " N"]:
         present[strip[strip > 0] if strip.dtype.kind == "i" else strip] = True
     present[0] = False
     return np.flatnonzero(present)
+
+
+def bit_counts(bits: UInt8[ndarray, " bytes"], offsets: Integer[ndarray, " offsets"]) -> Integer[ndarray, " N"]:
+    """Bits that are set in each stretch of bytes; stretch i is `offsets[i]` to `offsets[i + 1]`."""
+    counts = np.zeros(len(offsets) - 1, np.int64)
+    for begin in range(0, len(bits), BYTES):
+        sums = np.append(0, np.bitwise_count(bits[begin : begin + BYTES]).cumsum(dtype=np.int64))
+        end = begin + len(sums) - 1
+        # Stretches with bytes in this block; the first and the last may have some in others, too.
+        first, last = int(offsets.searchsorted(begin, "right")) - 1, int(offsets.searchsorted(end))
+        counts[first:last] += np.diff(sums[offsets[first : last + 1].clip(begin, end) - begin])
+    return counts
 
 
 def label_areas(label_map: Integer[ndarray, "H W"], values: Integer[ndarray, " N"]) -> Integer[ndarray, " N"]:

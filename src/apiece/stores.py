@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Integer, UInt8
 from numpy import ndarray
 
-from apiece.masks import LARGE, Size, first_fit, label_areas, label_boxes, label_type, renumber
+from apiece.masks import LARGE, Size, bit_counts, first_fit, label_areas, label_boxes, label_type, renumber
 from apiece.run_lengths import ColumnRuns, cumulated
 
 
@@ -52,8 +52,7 @@ class CropStore:
     @cached_property
     def areas(self) -> Integer[ndarray, " N"]:
         """Pixels of each mask."""
-        total = np.concatenate([[0], np.cumsum(np.bitwise_count(self.bits), dtype=np.int64)])
-        return np.diff(total[self.offsets])
+        return bit_counts(self.bits, self.offsets)
 
     def crop(self, index: int, rows: slice = slice(None)) -> Bool[ndarray, "h w"]:
         """The mask of one object inside its box, or some rows of it; others are not unpacked."""
