@@ -21,14 +21,22 @@ def words(svg: str) -> list[str]:
 
 
 def test_bars_are_as_long_as_their_values_and_stay_in_the_picture():
-    svg = svg_bars(
-        {"a": 0.1, "much longer name": 0.4, "none": None, "less": -0.2}, "cost", ["(1)", "(22)", "(3)", "(4)"]
-    )
+    values, behind = {"a": 0.1, "much longer name": 0.4, "none": None, "less": -0.2}, ["0.1 (1)", "(22)", "-", "<b>"]
+    svg = svg_bars(values, "cost", behind)
     lengths = [bar["width"] for bar in rectangles(svg, "bar")]
     assert lengths[1] == pytest.approx(4 * lengths[0], abs=0.2) and lengths[2:] == [0, 0]
     assert all(bar["x"] + bar["width"] < WIDTH for bar in rectangles(svg, "bar"))
-    assert {"0.100 (1)", "0.400 (22)", "– (3)", "-0.200 (4)"} <= set(words(svg))
+    assert set(behind) <= set(words(svg))
+    assert {"0.100", "0.400", "–", "-0.200"} <= set(words(svg_bars(values, "cost")))
     assert len(rectangles(svg_bars({"a": 0.0}, "cost"), "bar")) == 1
+
+
+def test_counts_are_bars_too_and_one_among_thousands_is_seen():
+    counts = {"person": 1200, "a class of a very long name indeed": 3, "rare": 1, "none": 0}
+    svg = svg_bars(counts, "objects", [f"{count:,}" for count in counts.values()], width=700)
+    widths = [bar["width"] for bar in rectangles(svg, "bar")]
+    assert 300 < widths[0] < 700 and widths[1] == pytest.approx(widths[0] * 3 / 1200, abs=0.11) and widths[2:] == [1, 0]
+    assert {"person", "1,200", "3", "0"} <= set(words(svg)) and any(text.endswith("…") for text in words(svg))
 
 
 def test_columns_stand_between_their_edges_and_reach_their_heights():

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float, Integer
 from numpy import ndarray
 
-WIDTH, BAR = 480, 24
-HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 300, 64, 20, 24, 44
+from apiece.plots import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, Axis, scales, titles
+
+TOP, BAR = 24, 24
 LETTER = 6.6
 """About how wide a letter is, in pixels."""
 NUMBERED = 20
@@ -18,22 +19,24 @@ LONGEST = 22
 """Letters of a name that are shown."""
 
 
-def svg_bars(values: Mapping[str, float | None], label: str, notes: Sequence[str] = ()) -> str:
-    """A bar to the right for each name, with its value and a note behind it; None is a dash."""
-    left = max((len(name) for name in values), default=0) * LETTER + 12
+def svg_bars(values: Mapping[str, float | None], label: str, words: Sequence[str] = (), *, width: int = WIDTH) -> str:
+    """A bar to the right for each name, none for None.
+
+    Args:
+        words: what stands behind each bar; by default its value.
+    """
+    words = words or ["–" if value is None else f"{value:.3f}" for value in values.values()]
+    left = max((len(_short(name)) for name in values), default=0) * LETTER + 12
     most = max((value for value in values.values() if value is not None), default=0.0)
-    scale = (WIDTH - left - 64 - max((len(note) for note in notes), default=0) * LETTER) / most if most > 0 else 0.0
+    scale = (width - left - max(map(len, words), default=0) * LETTER - 12) / most if most > 0 else 0.0
     drawn = []
-    for number, (name, value) in enumerate(values.items()):
-        y = number * BAR + 4
-        length = max(value or 0.0, 0.0) * scale
-        drawn.append(f'<text x="{left - 8:.0f}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
+    for number, ((name, value), word) in enumerate(zip(values.items(), words, strict=True)):
+        # One among thousands is still to be seen.
+        y, length = number * BAR + 4, max((value or 0.0) * scale, 1.0 * ((value or 0.0) > 0))
+        drawn.append(f'<text x="{left - 8:.0f}" y="{y + 14}" text-anchor="end">{_name(name)}</text>')
         drawn.append(f'<rect class="bar" x="{left:.0f}" y="{y + 2}" width="{length:.1f}" height="{BAR - 8}"/>')
-        written = "–" if value is None else f"{value:.3f}"
-        written += f" {escape(notes[number])}" if notes else ""
-        drawn.append(f'<text x="{left + length + 6:.1f}" y="{y + 14}">{written}</text>')
-    height = len(values) * BAR + 4
-    return _svg(WIDTH, height, label, drawn)
+        drawn.append(f'<text x="{left + length + 6:.1f}" y="{y + 14}">{escape(word)}</text>')
+    return svg(width, len(values) * BAR + 4, label, drawn)
 
 
 def svg_columns(
@@ -52,41 +55,21 @@ def svg_columns(
         tops: the words.
         marks: where along the x axis a dot stands on each column.
     """
-    low, high, foot = float(edges[0]), float(edges[-1]), HEIGHT - BOTTOM
-    scale, high_by = (WIDTH - LEFT - RIGHT) / (high - low), foot - TOP
-    across, y = LEFT + (edges - low) * scale, foot - np.nan_to_num(heights, nan=0.0) * high_by
-    drawn = [_scales(edges, across)]
+    foot, ticks = HEIGHT - BOTTOM, edges[:: max(1, len(edges) // 5)].tolist()
+    x_axis = Axis(float(edges[0]), float(edges[-1]), False, LEFT, WIDTH - RIGHT, ticks)
+    y_axis = Axis(0.0, 1.0, False, foot, TOP, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    across, y = x_axis.place(edges), y_axis.place(np.nan_to_num(heights, nan=0.0))
+    drawn = [scales(x_axis, y_axis)]
     for start, stop, top, word in zip(across, across[1:], y, tops, strict=False):
         place = f'x="{start + 1:.1f}" y="{top:.1f}" width="{stop - start - 2:.1f}" height="{foot - top:.1f}"'
         drawn.append(f'<rect class="bar" {place}/>')
         place = f'x="{(start + stop) / 2:.1f}" y="{top - 7:.1f}" text-anchor="middle"'
         drawn.append(f'<text class="fine" {place}>{escape(word)}</text>')
     drawn.append(f'<path class="line s7" stroke-dasharray="4 4" d="M{LEFT} {foot}L{WIDTH - RIGHT} {TOP}"/>')
-    places = [(x, top) for x, top in zip(LEFT + (marks - low) * scale, y, strict=True) if np.isfinite(x)]
+    places = [(x, top) for x, top in zip(x_axis.place(marks), y, strict=True) if np.isfinite(x)]
     drawn.append(f'<path class="dots" d="{"".join(f"M{x:.1f} {top:.1f}h0" for x, top in places)}"/>')
-    drawn.append(_titles(x_label, y_label))
-    return _svg(WIDTH, HEIGHT, f"{y_label} over {x_label}", drawn)
-
-
-def _scales(edges: Float[ndarray, " E"], across: Float[ndarray, " E"]) -> str:
-    """Lines and figures from 0 to 1, some edges, and the axes."""
-    foot, parts = HEIGHT - BOTTOM, []
-    for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
-        y = foot - share * (foot - TOP)
-        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{share:g}</text>')
-    every = max(1, len(edges) // 5)
-    for edge, x in zip(edges[::every], across[::every], strict=True):
-        parts.append(f'<text x="{x:.1f}" y="{foot + 16}" text-anchor="middle">{edge:.3g}</text>')
-    return "".join([*parts, f'<path class="axis" d="M{LEFT} {TOP}V{foot}H{WIDTH - RIGHT}"/>'])
-
-
-def _titles(x_label: str, y_label: str) -> str:
-    across, down = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
-    return (
-        f'<text x="{across:.0f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>'
-        f'<text transform="translate(14 {down:.0f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
-    )
+    drawn.append(titles(x_label, y_label))
+    return svg(WIDTH, HEIGHT, f"{y_label} over {x_label}", drawn)
 
 
 def svg_matrix(
@@ -119,7 +102,7 @@ def svg_matrix(
     drawn.append(f'<text transform="{place}" text-anchor="middle">← {escape(row_label)}</text>')
     # Slanting names of the last columns reach beyond the cells.
     width = right + (top * 0.9 if few else 10)
-    return _svg(width, foot + 8, f"{row_label} against {column_label}", drawn)
+    return svg(width, foot + 8, f"{row_label} against {column_label}", drawn)
 
 
 def _cells(
@@ -149,7 +132,8 @@ def _name(name: str) -> str:
     return escape(_short(name)) + ("" if len(name) <= LONGEST else f"<title>{escape(name)}</title>")
 
 
-def _svg(width: float, height: float, label: str, drawn: Sequence[str]) -> str:
-    name = escape(label, quote=True)
+def svg(width: float, height: float, label: str, drawn: Sequence[str], style: str = "") -> str:
+    """A drawing of its own size; `label` says to those who cannot see it what it is."""
+    name, look = escape(label, quote=True), f' style="{style}"' if style else ""
     size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
-    return f'<svg {size} role="img" aria-label="{name}">{"".join(drawn)}</svg>'
+    return f'<svg {size}{look} role="img" aria-label="{name}">{"".join(drawn)}</svg>'

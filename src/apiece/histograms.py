@@ -1,4 +1,4 @@
-"""Histograms and counts of classes as inline SVG, drawn with the page's own colors; several stand side by side."""
+"""Histograms as inline SVG, drawn with the page's own colors; several stand side by side."""
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float, Integer
 from numpy import ndarray
 
+from apiece.charts import svg
+
 WIDTH, HEIGHT = 350, 228
 LEFT, RIGHT, TOP, BOTTOM = 50, 16, 40, 40
-ROW, LETTER, LONGEST = 22, 6.6, 24
-"""Height of a bar's row, about how wide a letter is, and how many letters of a name are shown."""
-BESIDE = "display:inline-block;vertical-align:top;margin:0 .4rem .6rem 0;width:{}px;height:auto;max-width:100%"
+BESIDE = f"display:inline-block;vertical-align:top;margin:0 .4rem .6rem 0;width:{WIDTH}px;height:auto;max-width:100%"
 
 
 class Histogram(NamedTuple):
@@ -39,7 +39,7 @@ class Histogram(NamedTuple):
 
 def svg_histograms(histograms: Sequence[Histogram]) -> str:
     """Histograms side by side, as many as the page is wide; those without counts are left out."""
-    return "".join(_svg(_drawn(one), one.title, WIDTH, HEIGHT) for one in histograms if one.counts.sum())
+    return "".join(svg(WIDTH, HEIGHT, one.title, _drawn(one), BESIDE) for one in histograms if one.counts.sum())
 
 
 def _drawn(of: Histogram) -> list[str]:
@@ -104,30 +104,9 @@ def _steps(most: int) -> list[int]:
     return list(range(0, most + 1, max(step, 1)))
 
 
-def svg_counts(counts: Mapping[str, int]) -> str:
-    """A bar to the right for each name, with its count behind it."""
-    names = {name: name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in counts}
-    left = max((len(shown) for shown in names.values()), default=0) * LETTER + 14
-    width = 2 * WIDTH
-    scale = (width - left - 70) / max(max(counts.values(), default=0), 1)
-    drawn = []
-    for number, (name, count) in enumerate(counts.items()):
-        y, length = number * ROW + 2, max(count * scale, 1.0 * (count > 0))
-        drawn.append(f'<text x="{left - 8:.0f}" y="{y + 14}" text-anchor="end">{escape(names[name])}</text>')
-        drawn.append(f'<rect class="bar" x="{left:.0f}" y="{y + 2}" width="{length:.1f}" height="{ROW - 6}"/>')
-        drawn.append(f'<text x="{left + length + 6:.1f}" y="{y + 14}">{count:,}</text>')
-    return _svg(drawn, "objects of each class", width, len(counts) * ROW + 6)
-
-
 def _edge(value: float, share: bool) -> str:
     return f"{100 * value:.3g} %" if share else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _short(count: int) -> str:
     return f"{count / 1000:g}k" if count >= 10_000 else f"{count}"
-
-
-def _svg(drawn: Sequence[str], label: str, width: int, height: int) -> str:
-    name = escape(label, quote=True)
-    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}" style="{BESIDE.format(width)}"'
-    return f'<svg {size} role="img" aria-label="{name}">{"".join(drawn)}</svg>'

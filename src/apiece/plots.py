@@ -18,8 +18,8 @@ COLORS = 8
 Curve = tuple[Sequence[float] | ndarray, Sequence[float] | ndarray]
 
 
-class _Axis(NamedTuple):
-    """From values to a place along the picture: `first` for `low`, `last` for `high`."""
+class Axis(NamedTuple):
+    """From values (logarithms, if `log`) to a place along the picture: `first` for `low`, `last` for `high`."""
 
     low: float
     high: float
@@ -55,7 +55,7 @@ def svg_plot(
     x_axis = _axis(np.concatenate([x for x, _ in curves] or [empty]), False, LEFT, WIDTH - RIGHT)
     whole = np.array([0.0, 1.0]) if shares else empty
     y_axis = _axis(np.concatenate([whole, *(y for _, y in curves)]), log, HEIGHT - BOTTOM, TOP)
-    drawn = [_scales(x_axis, y_axis), _labels(x_label, y_label)]
+    drawn = [scales(x_axis, y_axis), titles(x_label, y_label)]
     for number, (x, y) in enumerate(curves):
         across, down = x_axis.place(x), y_axis.place(y)
         color, dash = number % COLORS, DASHES[number // COLORS % len(DASHES)]
@@ -76,7 +76,7 @@ def _scaled(values: Float[ndarray, " P"], log: bool) -> Float[ndarray, " P"]:
     return np.where(shown, np.log10(known) if log else known, np.nan)
 
 
-def _axis(values: Float[ndarray, " P"], log: bool, first: float, last: float) -> _Axis:
+def _axis(values: Float[ndarray, " P"], log: bool, first: float, last: float) -> Axis:
     """An axis that holds all values, with a little room, and some round ones to be written on it."""
     known = _scaled(values, log)
     known = known[np.isfinite(known)]
@@ -84,7 +84,7 @@ def _axis(values: Float[ndarray, " P"], log: bool, first: float, last: float) ->
     room = (high - low) * 0.03 or (0.5 if log else max(abs(low) * 0.1, 0.5))
     low, high = low - room, high + room
     if not log:
-        return _Axis(low, high, log, first, last, _round_numbers(low, high))
+        return Axis(low, high, log, first, last, _round_numbers(low, high))
     decades = 10.0 ** np.arange(max(np.floor(low), -300), min(np.ceil(high), 300) + 1)
     # Over many decades only some are written, over few also what lies between.
     steps: ndarray = (
@@ -93,7 +93,7 @@ def _axis(values: Float[ndarray, " P"], log: bool, first: float, last: float) ->
     ticks: list[float] = [tick for tick in steps.tolist() if low <= np.log10(tick) <= high]
     if len(ticks) < 2:
         ticks = [float(10.0**tick) for tick in _round_numbers(low, high)]
-    return _Axis(low, high, log, first, last, ticks)
+    return Axis(low, high, log, first, last, ticks)
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
@@ -105,16 +105,17 @@ def _round_numbers(low: float, high: float) -> list[float]:
     ]
 
 
-def _scales(x_axis: _Axis, y_axis: _Axis) -> str:
+def scales(x_axis: Axis, y_axis: Axis) -> str:
     """Lines and figures at the ticks, and the axes."""
-    foot, parts = HEIGHT - BOTTOM, []
+    foot, top, left, right = (f"{place:g}" for place in (y_axis.first, y_axis.last, x_axis.first, x_axis.last))
+    parts = []
     for text, x in zip(_written(x_axis.ticks), x_axis.place(np.array(x_axis.ticks, float)), strict=True):
-        parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{foot}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{foot + 16}" text-anchor="middle">{text}</text>')
+        parts.append(f'<path class="grid" d="M{x:.1f} {top}V{foot}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{y_axis.first + 16:g}" text-anchor="middle">{text}</text>')
     for text, y in zip(_written(y_axis.ticks), y_axis.place(np.array(y_axis.ticks, float)), strict=True):
-        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-    return "".join([*parts, f'<path class="axis" d="M{LEFT} {TOP}V{foot}H{WIDTH - RIGHT}"/>'])
+        parts.append(f'<path class="grid" d="M{left} {y:.1f}H{right}"/>')
+        parts.append(f'<text x="{x_axis.first - 6:g}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
+    return "".join([*parts, f'<path class="axis" d="M{left} {top}V{foot}H{right}"/>'])
 
 
 def _written(ticks: list[float]) -> list[str]:
@@ -123,7 +124,8 @@ def _written(ticks: list[float]) -> list[str]:
     return next((way for way in ways if len(set(way)) == len(ticks)), [f"{tick:g}" for tick in ticks])
 
 
-def _labels(x_label: str, y_label: str) -> str:
+def titles(x_label: str, y_label: str) -> str:
+    """What the axes show."""
     across, down = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
     return (
         f'<text x="{across:.0f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>'

@@ -198,9 +198,9 @@ def add_errors(page: Page, diagnosis: Diagnosis) -> None:
     """The kinds of mistakes, and what they cost."""
     page.heading("Kinds of errors")
     kinds = diagnosis.errors["kinds"]
-    notes = [f"({one['count']} objects)" for one in kinds.values()]
+    words = [f"{_written(one['cost'])} ({one['count']} objects)" for one in kinds.values()]
     page.chart(
-        svg_bars({name: one["cost"] for name, one in kinds.items()}, "cost of each kind of error", notes),
+        svg_bars({name: one["cost"] for name, one in kinds.items()}, "cost of each kind of error", words),
         f"By how much AP50 ({_written(diagnosis.errors['AP50'])}) would rise if one kind alone were mended, and how "
         "many objects are of it.",
     )

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 480, 300
-LEFT, RIGHT, TOP, BOTTOM = 64, 20, 14, 44
+import numpy as np
+
+from apiece.plots import BOTTOM, COLORS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, scales, titles
+
 LINE = 14
 """Least distance between two names that stand above each other."""
 LETTER = 6.6
-COLORS = 8
 
 
 class Mark(NamedTuple):
@@ -32,27 +33,26 @@ def svg_speed(marks: Sequence[Mark], x_label: str, y_label: str) -> str:
     low, high = middle - half, middle + half
     top = min(1.0, max((mark.high for mark in marks), default=1.0) * 1.05 + 0.02)
 
-    def across(time: float) -> float:
-        return LEFT + (math.log10(time) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
-
-    def down(value: float) -> float:
-        return HEIGHT - BOTTOM - value / top * (HEIGHT - BOTTOM - TOP)
-
-    drawn = [_scales(low, high, top, across, down), _titles(x_label, y_label)]
+    rounds = (step * 10.0**decade for decade in range(math.floor(low), math.ceil(high) + 1) for step in (1, 2, 5))
+    x_axis = Axis(low, high, True, LEFT, WIDTH - RIGHT, [one for one in rounds if low <= math.log10(one) <= high])
+    step = next(one for one in (0.01, 0.02, 0.05, 0.1, 0.2) if top / one <= 7)
+    y_axis = Axis(0.0, top, False, HEIGHT - BOTTOM, TOP, [number * step for number in range(int(top / step) + 1)])
+    drawn = [scales(x_axis, y_axis), titles(x_label, y_label)]
     taken: list[tuple[float, float, float]] = []
     for mark in sorted(marks, key=lambda one: -one.value):
-        x, y = WIDTH - RIGHT - 4 if mark.time is None else across(mark.time), down(mark.value)
-        drawn.append(_drawn(mark, x, y, down))
+        low_y, y, high_y = y_axis.place(np.array([mark.low, mark.value, mark.high])).tolist()
+        x = WIDTH - RIGHT - 4 if mark.time is None else float(x_axis.place(np.array([mark.time]))[0])
+        drawn.append(_drawn(mark, x, (low_y, y, high_y)))
         drawn.append(_name(mark, x, y, taken))
     label = escape(f"{y_label} over {x_label}", quote=True)
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(drawn)}</svg>'
 
 
-def _drawn(mark: Mark, x: float, y: float, down) -> str:
-    color = f"s{mark.color % COLORS}"
+def _drawn(mark: Mark, x: float, heights: tuple[float, float, float]) -> str:
+    (low, y, high), color = heights, f"s{mark.color % COLORS}"
     if mark.time is None:
         return f'<path class="line {color}" stroke-dasharray="4 4" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
-    bar = f'<path class="line {color}" d="M{x:.1f} {down(mark.low):.1f}V{down(mark.high):.1f}"/>'
+    bar = f'<path class="line {color}" d="M{x:.1f} {low:.1f}V{high:.1f}"/>'
     return bar + f'<path class="line {color}" style="stroke-width:9" d="M{x:.1f} {y:.1f}h0"/>'
 
 
@@ -66,26 +66,3 @@ def _name(mark: Mark, x: float, y: float, taken: list[tuple[float, float, float]
     taken.append((start, start + width, place))
     shift, anchor = (-9, "end") if leftward else (9, "start")
     return f'<text x="{x + shift:.1f}" y="{place:.1f}" text-anchor="{anchor}">{escape(mark.name)}</text>'
-
-
-def _scales(low: float, high: float, top: float, across, down) -> str:
-    """Lines and figures at round values, and the axes."""
-    foot, parts = HEIGHT - BOTTOM, []
-    decades = range(math.floor(low), math.ceil(high) + 1)
-    for time in (step * 10.0**decade for decade in decades for step in (1, 2, 5)):
-        if low <= math.log10(time) <= high:
-            parts.append(f'<path class="grid" d="M{across(time):.1f} {TOP}V{foot}"/>')
-            parts.append(f'<text x="{across(time):.1f}" y="{foot + 16}" text-anchor="middle">{time:g}</text>')
-    step = next(one for one in (0.01, 0.02, 0.05, 0.1, 0.2) if top / one <= 7)
-    for value in (number * step for number in range(int(top / step) + 1)):
-        parts.append(f'<path class="grid" d="M{LEFT} {down(value):.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{down(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>')
-    return "".join([*parts, f'<path class="axis" d="M{LEFT} {TOP}V{foot}H{WIDTH - RIGHT}"/>'])
-
-
-def _titles(x_label: str, y_label: str) -> str:
-    across, down = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
-    return (
-        f'<text x="{across:.0f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>'
-        f'<text transform="translate(14 {down:.0f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
-    )

@@ -14,12 +14,13 @@ from jaxtyping import Integer, UInt8
 from numpy import ndarray
 
 from apiece.advice import advice
+from apiece.charts import svg_bars
 from apiece.contact_sheets import thumbnail, with_masks, write_sheets
 from apiece.data.dataset import Dataset, Sample
 from apiece.data.formats import open_dataset
 from apiece.draw import heat
 from apiece.errors import CallError, InputError
-from apiece.histograms import Histogram, svg_counts, svg_histograms
+from apiece.histograms import Histogram, svg_histograms
 from apiece.page import Page
 from apiece.progress import say, track
 from apiece.statistics import CELLS, Survey, Tally
@@ -205,7 +206,9 @@ def _add_classes(page: Page, survey: Survey) -> None:
     shown = [label for label in order if survey.class_objects[label]]
     caption = f"The {BARS // 2} most frequent and the {BARS // 2} rarest classes that occur."
     shown, caption = (shown[: BARS // 2] + shown[-BARS // 2 :], caption) if len(shown) > BARS else (shown, "")
-    page.drawing(svg_counts({survey.classes[label]: int(survey.class_objects[label]) for label in shown}), caption)
+    counts = {survey.classes[label]: int(survey.class_objects[label]) for label in shown}
+    words = [f"{count:,}" for count in counts.values()]
+    page.drawing(svg_bars(counts, "objects of each class", words, width=700), caption)
     rows = [
         [
             survey.classes[label],
