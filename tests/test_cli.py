@@ -121,6 +121,21 @@ def test_training_evaluating_predicting_and_scoring_from_the_shell(call, disc_fo
     assert json.loads((tmp_path / "figures.json").read_text())["leaves"]
 
 
+def test_a_crf_is_asked_for_with_or_without_its_parameters(call, refused, disc_folder, model_file):
+    """The same objects in files, in figures and from Python."""
+    image = first(disc_folder / "images")
+    for words, crf in ((["--crf"], True), (["--crf", "true"], True), (["--crf.steps", "1"], apiece.CRF(steps=1))):
+        status, _, _ = call("predict", model_file, image, "--save", "labels", "--overwrite", "--quiet", *words)
+        wanted = apiece.predict(model_file, image, crf=crf).label_map()
+        assert status == 0 and np.array_equal(tifffile.imread(f"found/{image.stem}.tif"), wanted)
+        _, out, _ = call("evaluate", model_file, disc_folder, "--metrics", "leaves", "--json", "-", "--quiet", *words)
+        report = apiece.evaluate(model_file, disc_folder, metrics=("leaves",), crf=crf, quiet=True)
+        assert json.loads(out)["leaves"]["SBD"] == pytest.approx(report["leaves"]["SBD"])
+    assert "softness" in call("predict", "--crf.help")[1]
+    assert "certainty is 2.0" in refused(2, "predict", model_file, image, "--crf.certainty", "2", "--quiet")
+    assert "no option --crf.stepz" in refused(2, "evaluate", model_file, disc_folder, "--crf.stepz", "2")
+
+
 def test_json_on_standard_output_is_one_object_and_nothing_else(call, disc_folder, model_file):
     for words in (["evaluate", model_file, disc_folder], ["score", disc_folder, disc_folder]):
         status, out, _ = call(*words, "--json", "-")

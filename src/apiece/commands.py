@@ -134,6 +134,7 @@ def _predict(words: list[str]) -> int:
     options = parsed(parser, words)
     model = checkpoint.load(options.model, device(options.device))
     rest = {name: getattr(options, name) for name in ("threshold", "overwrite", "skip_bad", "quiet")}
+    rest["crf"] = score_commands.crf_of(options)
     counts = predict_files(model, options.images, Path(options.out), commas(options.save), **rest)
     print(json.dumps({**counts, "out": options.out}))
     return 0

@@ -14,7 +14,8 @@ from apiece.data.formats import open_dataset
 from apiece.errors import CallError, InputError
 from apiece.methods.method import Method, Relation
 from apiece.metrics.report import Report
-from apiece.prediction import look, ordered
+from apiece.parts.crf import CRF
+from apiece.prediction import finer, look, ordered
 from apiece.progress import track
 from apiece.scoring import Scorer
 
@@ -29,6 +30,7 @@ def evaluate(
     metrics: Sequence[str] = ("matching", "coco"),
     threshold: float | None = None,
     oracle: Literal["centers", "classes", "boxes"] | None = None,
+    crf: CRF | bool | None = False,
     quiet: bool = False,
 ) -> Report:
     """Score a trained model on a data set with truth.
@@ -39,6 +41,7 @@ def evaluate(
         metrics: see `score`.
         threshold: operating point of everything but AP; None = the model's own.
         oracle: parts of the truth given to the method, to see what the rest is worth (AP_gt).
+        crf: bring the masks of the objects at the operating point to the image's edges; True = with default values.
         quiet: show no progress.
 
     Raises:
@@ -46,12 +49,18 @@ def evaluate(
     """
     model = model if isinstance(model, Method) else checkpoint.load(model)
     data = data if isinstance(data, Dataset) else open_dataset(data)
-    scorer = scored(model, data, metrics, oracle, quiet)
-    return scorer.report(threshold=model.card.threshold if threshold is None else threshold)
+    threshold = model.card.threshold if threshold is None else threshold
+    return scored(model, data, metrics, oracle, quiet, crf, threshold).report(threshold=threshold)
 
 
 def scored(
-    model: Method, data: Dataset, metrics: Sequence[str], oracle: str | None = None, quiet: bool = False
+    model: Method,
+    data: Dataset,
+    metrics: Sequence[str],
+    oracle: str | None = None,
+    quiet: bool = False,
+    crf: CRF | bool | None = False,
+    threshold: float | None = None,
 ) -> Scorer:
     """Every image of a data set through a model, compared with its truth."""
     labels = _labels(model, data)
@@ -66,7 +75,8 @@ def scored(
             if frame.size != truth.size:
                 raise CallError("an oracle needs a method that takes images at their own size.")
             outputs = model.oracle(outputs, [truth], oracle)
-        scorer.add(sample.name, ordered(model.decode(outputs, [frame])[0]), truth)
+        found = ordered(model.decode(outputs, [frame])[0])
+        scorer.add(sample.name, finer(model, found, sample.image, crf, threshold), truth)
     return scorer
 
 

@@ -85,7 +85,7 @@ def _plain_words(words: Sequence[str], switches: set[str]) -> list[str]:
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")
         # An option of a method or an augmentation has no value only where it is a switch.
-        bare = name[2:] in switches or ("." in name and following.startswith("--"))
+        bare = name[2:] in switches or ("." in name and following.startswith("--") and not name.endswith(".help"))
         if name.startswith("--") and bare and not equals and following.lower() not in ("true", "false"):
             equals, value = "=", "true"
         plain.append(name + equals + value)

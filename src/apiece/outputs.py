@@ -17,8 +17,9 @@ from apiece.errors import CallError, InputError, Interrupted
 from apiece.instances import Instances, concatenate
 from apiece.interruption import Interruption
 from apiece.methods.method import Frame, Method
+from apiece.parts.crf import CRF
 from apiece.png import write_png
-from apiece.prediction import look_at, sure, told
+from apiece.prediction import finer, look_at, sure, told
 from apiece.progress import say, track
 from apiece.regions import write_regions
 
@@ -34,6 +35,7 @@ def predict_files(
     save: Sequence[str] = ("labels", "overlay"),
     *,
     threshold: float | None = None,
+    crf: CRF | bool | None = False,
     overwrite: bool = False,
     skip_bad: bool = False,
     quiet: bool = False,
@@ -48,6 +50,7 @@ def predict_files(
         out: for `NAME.tif` (labels, 16 or 32 bit), `NAME_overlay.png`, `NAME.csv`, `NAME_inside_*.png`, `found.json`.
         save: any of "labels", "overlay", "csv", "coco", "inside".
         threshold: operating point in place of the model's.
+        crf: bring the masks to the image's edges, afterwards without overlap; True = with default values.
         overwrite: make anew what is there.
         skip_bad: leave out images that cannot be read, and count them.
 
@@ -66,7 +69,7 @@ def predict_files(
     files = image_files(images)
     names = image_names(files)
     _check_apart(files, names, out)
-    job = _Job(model, out, tuple(save), threshold, overwrite)
+    job = _Job(model, out, tuple(save), threshold, overwrite, crf)
     counts = {"images": 0, "objects": 0, "skipped": 0, "bad": 0}
     try:
         with Interruption() as interruption:
@@ -111,6 +114,7 @@ class _Job:
     save: tuple[str, ...]
     threshold: float | None
     overwrite: bool
+    crf: CRF | bool | None
     found: dict[str, Instances] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     pictured: set[str] = field(default_factory=set)
@@ -141,7 +145,7 @@ class _Job:
 
     def run(self, name: str, file: Path, image: ndarray, outputs: dict[str, Tensor], frame: Frame) -> int:
         """Find and write the objects of one image; how many are at the operating point."""
-        found = told(self.model, outputs, frame)
+        found = finer(self.model, told(self.model, outputs, frame), image, self.crf, self.threshold)
         certain = sure(self.model, found, self.threshold)
         if "inside" in self.save and outputs:
             for what, picture in self.model.inside(outputs, [frame])[0].items():

@@ -12,7 +12,8 @@ from apiece.methods.method import Method
 from apiece.metrics.report import Report
 from apiece.page import Page, Picture
 from apiece.pairs import Shown, pair_picture
-from apiece.prediction import find, look, ordered, sure
+from apiece.parts.crf import CRF
+from apiece.prediction import find, finer, look, ordered, sure
 from apiece.score_page import WORST, add_scoring, add_worst
 
 FIGURES = {
@@ -55,13 +56,20 @@ def add_relations(page: Page, model: Method, data: Dataset) -> None:
 
 
 def write_evaluation_page(
-    model: Method, data: Dataset, report: Report, path: Path, *, oracle: str | None = None, worst: int = WORST
+    model: Method,
+    data: Dataset,
+    report: Report,
+    path: Path,
+    *,
+    oracle: str | None = None,
+    crf: CRF | bool | None = False,
+    worst: int = WORST,
 ) -> None:
     """One self-contained HTML page of an evaluation: that of a scoring, and what the method tells of the objects.
 
     Args:
         report: what `evaluate` gave for this model and data.
-        oracle: parts of the truth given to the method, as in the evaluation.
+        oracle, crf: as in the evaluation.
         worst: how many of the images with the lowest accuracy are drawn; they go through the model again.
 
     Raises:
@@ -69,12 +77,12 @@ def write_evaluation_page(
     """
     page = Page(f"{type(model).__name__} on {data.path.name}")
     add_scoring(page, report)
-    add_worst(page, report.diagnosis, _showing(model, data, oracle), worst)
+    add_worst(page, report.diagnosis, _showing(model, data, oracle, crf), worst)
     add_relations(page, model, data)
     page.write(path)
 
 
-def _showing(model: Method, data: Dataset, oracle: str | None) -> Callable[[int], Shown]:
+def _showing(model: Method, data: Dataset, oracle: str | None, crf: CRF | bool | None) -> Callable[[int], Shown]:
     """How the image at a place of a data set is had, with all its objects, labels as the model numbers them."""
     known = {name: label for label, name in enumerate(model.card.classes)}
     # A set and a model of one class each need no common name.
@@ -84,10 +92,11 @@ def _showing(model: Method, data: Dataset, oracle: str | None) -> Callable[[int]
         sample = data[index]
         truth = sample.truth.replace(labels=labels[sample.truth.labels])
         if oracle is None:
-            return Shown(sample.name, sample.image, truth, find(model, sample.image))
+            return Shown(sample.name, sample.image, truth, find(model, sample.image, crf))
         outputs, frame = look(model, sample.image)
         with torch.no_grad():
             outputs = model.oracle(outputs, [truth], oracle)
-        return Shown(sample.name, sample.image, truth, ordered(model.decode(outputs, [frame])[0]))
+        found = ordered(model.decode(outputs, [frame])[0])
+        return Shown(sample.name, sample.image, truth, finer(model, found, sample.image, crf))
 
     return show

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
 
     from apiece.metrics.report import Report
+    from apiece.parts.crf import CRF
 
 
 def _evaluate(words: list[str]) -> int:
@@ -49,11 +50,23 @@ def _evaluate(words: list[str]) -> int:
         data,
         metrics=commas(options.metrics),
         oracle=options.oracle,
+        crf=crf_of(options),
         quiet=options.quiet,
     )
     if options.html is not None:
-        write_evaluation_page(model, data, report, Path(options.html), oracle=options.oracle)
+        write_evaluation_page(model, data, report, Path(options.html), oracle=options.oracle, crf=crf_of(options))
     return _reported(report, options.json)
+
+
+def crf_of(options: "Namespace") -> "CRF | bool | None":
+    """The CRF that was asked for.
+
+    Raises:
+        CallError: a number that makes no sense.
+    """
+    from apiece.parts.crf import CRF
+
+    return options.crf if options.crf is None or isinstance(options.crf, bool) else CRF(**options.crf.as_dict())
 
 
 def _score(words: list[str]) -> int:
