@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, device
+from torch import Tensor, channels_last, device
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from apiece import methods
@@ -63,7 +63,8 @@ def load(path: Path | str, where: str | device = "cpu") -> Method:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: is damaged, or made by another version (apiece {written}): {reason}") from error
-    return model.to(where).eval()
+    # As in training: convolutions are quicker so, Mask R-CNN's by a third.
+    return model.to(where, memory_format=channels_last).eval()  # pyright: ignore[reportCallIssue]
 
 
 def plain_arguments(model: Method) -> dict[str, Any]:
