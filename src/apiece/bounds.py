@@ -1,6 +1,6 @@
 """Bounds: the best score that each method's representation can reach, from `decode(ideal(truth))`; nothing is trained.
 
-an image's objects ─▶ model.ideal ─▶ NMS, where the method has one ─▶ model.decode ─▶ scored as any finding is
+an image's objects ─▶ model.ideal (after NMS, where the method has one) ─▶ model.decode ─▶ scored as any finding is
 
 These are bounds for a network that learns its targets perfectly. One that errs may be lucky: boxes that are a little
 off can escape a suppression that takes one of two true ones.
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
-from torch import Tensor
 
 from apiece import methods
 from apiece.data.dataset import Dataset
@@ -185,30 +184,7 @@ def bounds(data: Dataset, order: Sequence[int], started: Sequence[Bound], second
 def shown(model: Method, truth: Instances) -> Instances:
     """The objects as a perfect network of this method would show them, the surest first."""
     frame = model.frame(truth.size)
-    outputs = after_nms(model, model.ideal([truth], [frame]))
-    return ordered(model.decode(outputs, [frame])[0])
-
-
-def after_nms(model: Method, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The outputs without the boxes that a method's suppression takes for another object: their scores become 0.
-
-    `forward` ends with the suppression, so a perfect network's outputs are what is left by it.
-    """
-    overlap = getattr(model, "nms", None)
-    if overlap is None or not {"boxes", "scores", "labels"} <= outputs.keys():
-        return outputs
-    from torchvision.ops import batched_nms
-
-    from apiece.parts.suppress import fast_nms
-
-    boxes, scores, labels = outputs["boxes"][0].float(), outputs["scores"][0], outputs["labels"][0]
-    objects = (scores > 0).nonzero().squeeze(1)
-    given = boxes[objects], scores[objects], labels[objects].long()
-    fast = getattr(model, "suppression", "exact") == "fast"
-    kept = objects[fast_nms(*given, overlap, len(objects)) if fast else batched_nms(*given, overlap)]
-    left = torch.zeros_like(scores)
-    left[kept] = scores[kept]
-    return {**outputs, "scores": left[None]}
+    return ordered(model.decode(model.ideal([truth], [frame]), [frame])[0])
 
 
 def _sentence(error: Exception) -> str:

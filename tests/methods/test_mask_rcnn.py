@@ -36,11 +36,21 @@ def total(losses: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def test_ideal_outputs_are_the_truth_as_far_as_28_cells_show_it():
-    truth = discs(12)
+    truth, method = discs(12), tiny(nms=1.0)  # two of them overlap
     frame = Frame(SIZE, SIZE)
-    (found,) = tiny().decode(tiny().ideal([truth], [frame]), [frame])
+    (found,) = method.decode(method.ideal([truth], [frame]), [frame])
     pairs = [max((a & b).sum() / (a | b).sum() for b in truth.dense()) for a in found.dense()]
     assert len(found) == 12 and min(pairs) > 0.97
+
+
+def test_of_two_objects_of_a_class_in_one_box_ideal_outputs_have_the_first():
+    stack = np.zeros((3, *SIZE), bool)
+    stack[0, 10:40, 10], stack[0, 10, 10:40] = True, True  # an angle, in the box of the next
+    stack[1, 10:40, 10:40], stack[2, 12:40, 10:40] = True, True
+    truth, frame = Instances.from_dense(stack, [0, 1, 1]), Frame(SIZE, SIZE)
+    for method, left in ((tiny(), [0, 1]), (tiny(nms=0.95), [0, 1, 1])):
+        (found,) = method.decode(method.ideal([truth], [frame]), [frame])
+        assert sorted(found.labels.tolist()) == left
 
 
 def test_overlapping_objects_keep_their_common_pixels():

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torchvision.ops import batched_nms, box_iou
 
 from apiece.parts import suppress
-from apiece.parts.suppress import fast_nms
+from apiece.parts.suppress import best_after_nms, fast_nms
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "yolact.json").read_text())["fast_nms"]
 
@@ -65,3 +66,19 @@ def test_it_finds_what_the_authors_program_finds():
     scores = torch.from_numpy(generator.uniform(0.06, 1, (3, 600)).astype(np.float32)).flatten()
     kept = fast_nms(boxes, scores, torch.arange(3).repeat_interleave(600), 0.5, most=150)[:100]
     assert (kept % 600).tolist() == GOLDEN["boxes"] and (kept // 600).tolist() == GOLDEN["labels"]
+
+
+def crowded(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    corner, side = torch.rand(count, 2, generator=generator) * 60, torch.rand(count, 2, generator=generator) * 20 + 5
+    labels = torch.randint(0, 3, (count,), generator=generator)
+    return torch.cat([corner, corner + side], 1), torch.rand(count, generator=generator), labels
+
+
+@pytest.mark.parametrize("limit", [0, 1, 20, 150, 5000])
+def test_the_best_few_are_the_first_of_all_that_suppression_leaves(limit, monkeypatch):
+    given = crowded(900)
+    assert torch.equal(best_after_nms(*given, 0.5, limit), batched_nms(*given, 0.5)[:limit])
+    whole = fast_nms(*given, 0.5, 900)
+    monkeypatch.setattr("apiece.parts.suppress.PAIRS_AT_ONCE", 2000)
+    assert torch.equal(fast_nms(*given, 0.5, 900, limit), whole[:limit]) and len(whole) > 150

@@ -228,8 +228,8 @@ class MaskRCNN(Method):
         return decoded(outputs, frames)
 
     def ideal(self, targets: list[Instances], frames: list[Frame]) -> dict[str, Tensor]:
-        """True boxes and masks: what is lost is what 28 x 28 cells cannot show."""
-        return ideal(targets, frames, 2 * POOLED)
+        """True boxes and masks: lost is what 28 x 28 cells cannot show, and what NMS takes for another object."""
+        return ideal(targets, frames, 2 * POOLED, self.nms)
 
     def oracle(self, outputs: dict[str, Tensor], targets: list[Instances], known: str) -> dict[str, Tensor]:
         """The true "boxes", "masks" or "classes" for what was found, where its box has IoU 0.5 with a true one's."""

@@ -305,8 +305,8 @@ class PointRend(Method):
         return decoded(outputs, frames)
 
     def ideal(self, targets: list[Instances], frames: list[Frame]) -> dict[str, Tensor]:
-        """True boxes and masks: what is lost is what their cells cannot show."""
-        return ideal(targets, frames, COARSE * 2**self.steps)
+        """True boxes and masks: lost is what their cells cannot show, and what NMS takes for another object."""
+        return ideal(targets, frames, COARSE * 2**self.steps, self.nms)
 
     def oracle(self, outputs: dict[str, Tensor], targets: list[Instances], known: str) -> dict[str, Tensor]:
         """The true "boxes", "masks" or "classes" for what was found, where its box has IoU 0.5 with a true one's."""

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import batched_nms, sigmoid_focal_loss
+from torchvision.ops import sigmoid_focal_loss
 
 from apiece.colors import object_colors
 from apiece.errors import CallError
@@ -34,6 +34,7 @@ from apiece.parts.detections import filled
 from apiece.parts.normalization import Normalization
 from apiece.parts.polar_head import Head, Said, box_iou_loss, lengths, polar_iou_loss
 from apiece.parts.rays import Rule, borders_of, boxes_of, polar_centerness, polygon_nms, ray_lengths, vertices
+from apiece.parts.suppress import best_after_nms
 from apiece.statistics import Statistics
 
 TINY = {"first": 2, "last": 4, "extra": "none", "width": 16, "layers": 1, "pyramid_norm": "batch"}
@@ -294,7 +295,8 @@ class PolarMask(Method):
             if sides is not None:
                 boxes = torch.cat([points - sides[:, :2], points + sides[:, 2:]], 1)
             limit = boxes.new_tensor([size[1] - 0.5, size[0] - 0.5]).repeat(2)
-            kept = batched_nms(boxes.clamp(min=-0.5).minimum(limit), scores, labels, self.nms)
+            boxes = boxes.clamp(min=-0.5).minimum(limit)
+            kept = best_after_nms(boxes, scores, labels, self.nms, self.max_objects or 1000)
         kept = kept[: self.max_objects or 1000]
         return {"points": points[kept], "rays": rays[kept], "scores": scores[kept], "labels": labels[kept]}
 

@@ -19,7 +19,7 @@ from jaxtyping import Float, Integer, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image
 
 from apiece.errors import CallError
 from apiece.instances import Instances
@@ -35,7 +35,7 @@ from apiece.parts.priors import Level, Matched, matched, shapes
 from apiece.parts.prototype_losses import Outputs, drawn_masks, mask_loss, prior_losses, rescoring_loss, semantic_loss
 from apiece.parts.prototype_masks import Raster, mosaic, objects_of, perfect, together
 from apiece.parts.prototypes import ProtoNet, Rescorer, rescored
-from apiece.parts.suppress import fast_nms
+from apiece.parts.suppress import best_after_nms, fast_nms
 from apiece.parts.true_boxes import Truth
 from apiece.parts.two_stage import drawing
 from apiece.statistics import Statistics
@@ -267,11 +267,7 @@ class YOLACT(Method):
             prior, labels = (certain > self.score_threshold).nonzero().unbind(1)
             priors = torch.cat([level.boxes for level in outputs.levels])
             boxes, scores = anchors.decode(said.deltas[prior], priors[prior], WEIGHTS), certain[prior, labels]
-            if self.suppression == "fast":
-                kept = fast_nms(boxes, scores, labels, self.nms, self.candidates or 1000)
-            else:
-                kept = batched_nms(boxes, scores, labels, self.nms)
-            kept = kept[: self.max_objects or 1000]
+            kept = self._suppressed(boxes, scores, labels, self.candidates or 1000, self.max_objects or 1000)
             boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
             coefficients, prototypes = said.coefficients[prior[kept]], outputs.prototypes[index]
             if self.rescorer is not None:
@@ -279,6 +275,12 @@ class YOLACT(Method):
                 scores = scores * quality
             boxes = clip_boxes_to_image(boxes, size)
             return {"boxes": boxes, "scores": scores, "labels": labels, "coefficients": coefficients}
+
+    def _suppressed(self, boxes: Tensor, scores: Tensor, labels: Tensor, most: int, limit: int) -> Tensor:
+        """Which boxes NMS leaves of so many of a class, the best first, at most so many."""
+        if self.suppression == "fast":
+            return fast_nms(boxes, scores, labels, self.nms, most, limit)
+        return best_after_nms(boxes, scores, labels, self.nms, limit)
 
     # --- learning -------------------------------------------------------------------------------------------------
 
@@ -362,7 +364,7 @@ class YOLACT(Method):
         return found
 
     def ideal(self, targets: list[Instances], frames: list[Frame]) -> dict[str, Tensor]:
-        """True boxes, and prototypes that show the true masks as far as cells can, objects that are apart on one."""
+        """True boxes that NMS leaves, and prototypes that show the true masks as cells can, objects apart on one."""
         size = [ceil(max(frame.size[axis] for frame in frames) / self.stride) * self.stride for axis in (0, 1)]
         whole, rows = np.zeros((len(frames), self.prototypes, *self._cells(*size)), np.float32), []
         for index, (target, frame) in enumerate(zip(targets, frames, strict=True)):
@@ -371,8 +373,9 @@ class YOLACT(Method):
             whole[index, :, : raster.cells[0], : raster.cells[1]] = prototypes
             scale = np.tile(np.array(frame.size[::-1]) / np.array(frame.original[::-1]), 2).astype(np.float32)
             boxes, scores = truth.boxes * torch.from_numpy(scale), torch.ones(len(truth.boxes))
+            left = self._suppressed(boxes, scores, truth.labels, len(boxes), len(boxes)).sort()[0]
             fields = boxes, scores, truth.labels, torch.from_numpy(coefficients)
-            rows.append(dict(zip(NAMES, fields, strict=True)))
+            rows.append(dict(zip(NAMES, (each[left] for each in fields), strict=True)))
         return {**filled(rows), "prototypes": torch.from_numpy(whole)}
 
     def oracle(self, outputs: dict[str, Tensor], targets: list[Instances], known: str) -> dict[str, Tensor]:

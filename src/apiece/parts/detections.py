@@ -59,15 +59,23 @@ def _scale(frame: Resized) -> Float[ndarray, "4"]:
     return np.tile(np.array(frame.original[::-1]) / np.array(frame.size[::-1]), 2)
 
 
-def ideal(targets: Sequence[Instances], frames: Sequence[Resized], side: int) -> dict[str, Tensor]:
-    """The outputs for the true boxes, with the share of each cell that the object covers as its mask."""
+def ideal(targets: Sequence[Instances], frames: Sequence[Resized], side: int, nms: float) -> dict[str, Tensor]:
+    """The outputs for the true boxes, with the share of each cell that the object covers as its mask.
+
+    Args:
+        side: cells along a mask.
+        nms: IoU above which one of two boxes of a class is lost; as all are sure, that is the later one.
+    """
+    from torchvision.ops import batched_nms
+
     rows = []
     for target, frame in zip(targets, frames, strict=True):
         truth = Truth.of(target, CPU)
         scale = torch.from_numpy(_scale(frame)).float()
-        soft = mask_targets(truth.masks, torch.arange(len(truth.boxes)), truth.boxes, side, binary=False)
-        ones = torch.ones(len(truth.boxes))
-        rows.append({"boxes": truth.boxes / scale, "scores": ones, "labels": truth.labels, "masks": soft})
+        boxes, scores = truth.boxes / scale, torch.ones(len(truth.boxes))
+        left = batched_nms(boxes, scores, truth.labels, nms).sort()[0]
+        soft = mask_targets(truth.masks, left, truth.boxes[left], side, binary=False)
+        rows.append({"boxes": boxes[left], "scores": scores[left], "labels": truth.labels[left], "masks": soft})
     return filled(rows)
 
 

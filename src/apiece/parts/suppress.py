@@ -3,7 +3,7 @@
     N masks, each in a window -> tiles_of -> the tiles of 16 x 16 pixels that each touches       M 256
     tiles -> overlapping_pairs -> pairs of one class that share pixels, with their IoU           P, P, P
     pairs, numbered by falling score -> matrix_decay -> what each score is multiplied by         N
-    N boxes with scores -> fast_nms -> those that no better one of their class covers            K
+    N boxes with scores -> fast_nms, best_after_nms -> those that no better one covers           K
 
 No tensor of N x H x W: masks are compared tile by tile, where they meet.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 TILE = 16
 AT_ONCE = 1 << 23
 """Values held at once while tiles are compared."""
-PAIRS_AT_ONCE = 1 << 21
+PAIRS_AT_ONCE = 1 << 19
 """Pairs of boxes compared at once."""
 TABLE = 2048
 """Of at most so many masks a table of all pairs is filled; of more, a list of those that meet."""
@@ -157,6 +157,7 @@ def fast_nms(
     labels: Int[Tensor, " N"],
     overlap: float = 0.5,
     most: int = 200,
+    limit: int | None = None,
 ) -> Int[Tensor, " K"]:
     """Boxes whose IoU with every better one of their class is at most so, the best first.
 
@@ -165,19 +166,47 @@ def fast_nms(
     Args:
         boxes: `x1 y1 x2 y2`.
         most: of each class only so many best ones are looked at, the others are gone.
+        limit: only the best so many of all are wanted; None = all.
 
     Source: Bolya et al., YOLACT, ICCV 2019, section 3.4.
     """
-    from torchvision.ops import box_iou
-
     order, kept = scores.argsort(descending=True, stable=True), [labels[:0]]
     for label in labels.unique().tolist():
         mine = order[labels[order] == label][:most]
-        step = max(1, PAIRS_AT_ONCE // max(1, len(mine)))
+        x1, y1, x2, y2 = boxes[mine].T.contiguous()
+        areas, step, found = (x2 - x1) * (y2 - y1), max(1, PAIRS_AT_ONCE // max(1, len(mine))), 0
         for first in range(0, len(mine), step):
-            part = mine[first : first + step]
-            table = box_iou(boxes[mine[: first + len(part)]], boxes[part])
-            # Row i is better than column j of this part where i < first + j.
-            kept.append(part[table.triu(1 - first).amax(0) <= overlap])
+            last = min(first + step, len(mine))
+            part = slice(first, last)
+            # In place: a table is walked through as often as it is written.
+            down = torch.minimum(y2[part, None], y2[:last]).sub_(torch.maximum(y1[part, None], y1[:last])).clamp_(min=0)
+            table = torch.minimum(x2[part, None], x2[:last]).sub_(torch.maximum(x1[part, None], x1[:last]))
+            table = table.clamp_(min=0).mul_(down)
+            table = table.div_((areas[part, None] + areas[:last]).sub_(table))
+            # Column j is better than row i of this part where j < first + i.
+            kept.append(mine[part][table.tril_(first - 1).amax(1) <= overlap])
+            found += len(kept[-1])
+            if limit is not None and found >= limit:
+                break
     chosen = torch.cat(kept)
-    return chosen[scores[chosen].argsort(descending=True, stable=True)]
+    return chosen[scores[chosen].argsort(descending=True, stable=True)][:limit]
+
+
+@torch.no_grad()
+def best_after_nms(
+    boxes: Float[Tensor, "N 4"], scores: Float[Tensor, " N"], labels: Int[Tensor, " N"], overlap: float, limit: int
+) -> Int[Tensor, " K"]:
+    """The best so many of the boxes that exact suppression within classes leaves, the best first.
+
+    What is left of the best ones does not depend on the others: mostly few have to be looked at, however many a network
+    gives that has not learned yet.
+    """
+    from torchvision.ops import batched_nms
+
+    order, count = scores.argsort(descending=True, stable=True), 2 * limit
+    while True:
+        part = order[:count]
+        kept = part[batched_nms(boxes[part], scores[part], labels[part], overlap)]
+        if len(kept) >= limit or count >= len(order):
+            return kept[:limit]
+        count *= 4
