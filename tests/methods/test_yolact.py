@@ -245,6 +245,18 @@ def test_objects_share_a_prototype_in_the_ideal_only_where_they_are_apart():
         assert len(found) == 25 and least <= min(overlaps) <= most
 
 
+def test_fast_suppression_loses_of_three_boxes_in_a_row_the_third_in_the_ideal_too():
+    stack = np.zeros((3, 64, 96), bool)
+    for number in range(3):
+        stack[number, 10:30, 10 + 5 * number : 30 + 5 * number] = True
+    truth, frame = Instances.from_dense(stack), Frame((64, 96), (64, 96))
+    # IoU of neighbors 0.6, of the first and third 1/3: the second is lost to the first, the third to the second.
+    for suppression, left in (("fast", [10]), ("exact", [10, 20])):
+        method = YOLACT(1, 1, network="tiny", suppression=suppression)
+        (found,) = method.decode(method.ideal([truth], [frame]), [frame])
+        assert sorted(found.boxes[:, 0].tolist()) == left
+
+
 def test_images_are_warped_to_a_square_where_asked_and_decoded_back():
     method = YOLACT(2, 1, network="tiny", warp=50)
     frame = method.frame((64, 96))

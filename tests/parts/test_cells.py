@@ -119,6 +119,26 @@ def test_coverage_is_the_share_of_each_square(step):
     np.testing.assert_allclose(found, expected[objects], atol=1e-6)
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_specks_lines_and_corners_are_covered_as_pixel_by_pixel(legacy):
+    generator, size = np.random.default_rng(3), (48, 80)
+    masks = np.stack([generator.random(size) < share for share in (0.02, 0.5, 0.98)] + [np.zeros(size, bool)] * 4)
+    masks[3, 47, 79], masks[4, :, 79], masks[5, 0], masks[6, 20:, 33:] = True, True, True, True
+    truth = Instances.from_dense(masks)
+    shapes = Shapes.of(truth, ordered=False)
+    rows, columns = np.indices(size)
+    for one, mask in enumerate(masks):
+        assert shapes.boxes[one].tolist() == truth.mask_boxes[one].tolist()
+        np.testing.assert_allclose(shapes.centers[one], [rows[mask].mean(), columns[mask].mean()], rtol=1e-12)
+    for step in (2, 8):
+        squares = masks.reshape(7, 48 // step, step, 80 // step, step)
+        middle = squares[:, :, step // 2 - 1 : step // 2 + 1, :, step // 2 - 1 : step // 2 + 1].sum((2, 4)) >= 2
+        wanted = middle if legacy else squares.mean((2, 4))
+        corners = np.zeros((7, 2), np.int64)
+        found = Coverage.of(shapes, step, legacy).in_windows(np.arange(7), corners, (48 // step, 80 // step))
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
 def test_the_authors_shrinking_takes_the_middle_pixels_of_a_square():
     truth = ellipses(9)
     shapes = Shapes.of(truth, ordered=False)

@@ -82,6 +82,19 @@ def test_matching_equals_the_loop_that_takes_the_greatest_pair_again_and_again()
     assert (wanted == -2).sum() > 3 and (wanted >= 0).sum() > 36
 
 
+def test_many_objects_are_matched_part_by_part_as_all_at_once(monkeypatch):
+    levels, boxes = pyramid(128, 16.0, 32.0), drawn_boxes(3, 60)
+    whole = matched(levels, boxes)
+    monkeypatch.setattr("apiece.parts.prior_pairs.CELLS_AT_ONCE", 100)
+    for ours, theirs in zip(matched(levels, boxes), whole, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_of_many_equal_objects_each_has_another_prior():
+    match = matched(pyramid(64, 16.0), torch.tensor([[20.0, 20, 36, 36]]).repeat(30, 1))
+    assert sorted(match.objects.tolist()) == list(range(30)) and len(match.priors.unique()) == 30
+
+
 def test_every_object_has_a_prior_of_its_own_however_small():
     levels = pyramid(64, 16.0)
     boxes = torch.tensor([[10.0, 10, 11, 11], [12.0, 10, 13, 11], [10.0, 12, 11, 13], [40.0, 40, 41, 41]])

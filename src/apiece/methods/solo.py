@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Integer, UInt8
 from numpy import ndarray
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from apiece import draw
 from apiece.errors import CallError
@@ -323,7 +323,8 @@ class SOLO(Method):
 
         Of ignored objects and of the padding nothing is in either. All is computed in float32.
         """
-        said = self.heard(images, self.shift)
+        down, right = ((-side) % self.stride for side in images.shape[2:])
+        said = self.heard(pad(images, (0, right, 0, down)), self.shift)
         with torch.autocast(images.device.type, enabled=False):
             return self.loss_of(said, targets)
 
@@ -355,10 +356,8 @@ class SOLO(Method):
         for index, frame in enumerate(frames):
             rows = {name: array[index] for name, array in arrays.items()}
             found.append(decoded(rows, frame.size, frame.original, step=self.step, threshold=self.mask_threshold))
-        sure = max(
-            [int((one.scores >= self.card.threshold).sum()) for one in found if one.scores is not None], default=0
-        )
-        if not self.full and sure >= self.limit:
+        sure = [int((one.scores >= self.card.threshold).sum()) for one in found if one.scores is not None]
+        if not self.full and max(sure, default=0) >= self.limit:
             self.full = True
             say(f"An image has {self.limit} objects or more, the most that this model gives: see max_objects.")
         return found

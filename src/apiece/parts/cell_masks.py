@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Float, Int, Integer, Num
 from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import pad
@@ -35,7 +35,7 @@ class Coverage(NamedTuple):
 
     corners: Integer[ndarray, "N 2"]
     shapes: Integer[ndarray, "N 2"]
-    values: Float[ndarray, " V"]
+    values: Num[ndarray, " V"]
 
     @classmethod
     def of(cls, shapes: Shapes, step: int, legacy: bool = False) -> "Coverage":
@@ -48,34 +48,42 @@ class Coverage(NamedTuple):
         corners = shapes.boxes[:, [1, 0]].astype(np.int64) // step
         boxes = (shapes.boxes[:, [3, 2]] - 1) // step + 1 - corners
         offsets = np.concatenate([[0], np.cumsum(boxes.prod(1))])
-        begin = offsets[:-1] - corners[:, 0] * boxes[:, 1] - corners[:, 1]
-        pixels = shapes.rows, shapes.columns, shapes.objects
-        row, column = (place // np.int32(step) for place in pixels[:2])
-        objects, weight = pixels[2], 1 / step**2
+        # Which rows and columns of a square count.
+        counted = np.ones(step, np.int64)
         if legacy and step > 1:
-            first = step // 2 - 1
-            within = [place - coarse * np.int32(step) for place, coarse in zip(pixels, (row, column), strict=False)]
-            middle = np.logical_and(*((place == first) | (place == first + 1) for place in within))
-            row, column, objects = row[middle], column[middle], objects[middle]
-        place = begin[objects] + row * boxes[objects, 1] + column
-        count = np.bincount(place, minlength=offsets[-1])
-        values = count >= 2 if legacy and step > 1 else count * weight
-        return cls(corners, boxes, values.astype(np.float32))
+            counted[: step // 2 - 1] = counted[step // 2 + 1 :] = 0
+        runs = shapes.runs if counted.all() else shapes.runs.of_some(counted[shapes.runs.rows % step] > 0)
+        begin = (offsets[:-1] - corners[:, 0] * boxes[:, 1] - corners[:, 1])[runs.objects]
+        line = begin + runs.rows // step * boxes[runs.objects, 1]
+        change = np.zeros(offsets[-1] + 2)
+        # From a column on all count: a part of its own square's, and all of the next ones'. What begins is taken off
+        # again where the run stops, be that in the next line's first square.
+        rest = counted[::-1].cumsum()[::-1]
+        for columns, sign in ((runs.starts, 1.0), (runs.stops, -1.0)):
+            square, within = np.divmod(columns, step)
+            for place, share in ((line + square, rest[within]), (line + square + 1, rest[0] - rest[within])):
+                change += np.bincount(place, sign * share, len(change))
+        count = change.cumsum()[:-2]
+        if legacy and step > 1:
+            return cls(corners, boxes, (count >= 2).astype(np.uint8))
+        return cls(corners, boxes, (count / step**2).astype(np.float32))
 
     def in_windows(
         self, objects: Integer[ndarray, " P"], corners: Integer[ndarray, "P 2"], size: Size
-    ) -> Float[ndarray, "P h w"]:
+    ) -> Num[ndarray, "P h w"]:
         """Objects in windows of one size with these corners; what lies outside is cut off."""
-        areas = self.shapes.prod(1)
-        counts = areas[objects]
-        window = np.repeat(np.arange(len(objects)), counts)
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        source = np.repeat((np.cumsum(areas) - areas)[objects], counts) + within
-        shift = self.corners[objects] - corners
-        row, column = np.divmod(within, self.shapes[objects[window], 1]) + shift[window].T
-        inside = (row >= 0) & (row < size[0]) & (column >= 0) & (column < size[1])
-        found = np.zeros((len(objects), *size), np.float32)
-        found[window[inside], row[inside], column[inside]] = self.values[source[inside]]
+        found = np.zeros((len(objects), *size), self.values.dtype)
+        ends = self.shapes.prod(1).cumsum()
+        low = self.corners[objects] - corners
+        shapes = self.shapes[objects]
+        first, last = np.maximum(low, 0), np.minimum(low + shapes, size)
+        table = np.concatenate([first, last, first - low, last - low], 1).tolist()
+        masks = zip(found, objects.tolist(), table, strict=True)
+        for window, one, (top, left, bottom, right, y1, x1, y2, x2) in masks:
+            if top < bottom and left < right:
+                height, width = self.shapes[one]
+                whole = self.values[ends[one] - height * width : ends[one]].reshape(height, width)
+                window[top:bottom, left:right] = whole[y1:y2, x1:x2]
         return found
 
 

@@ -4,7 +4,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 from torch.nn.functional import interpolate, one_hot
 from torchvision.ops import sigmoid_focal_loss
@@ -29,7 +29,7 @@ class Truths:
         self.shapes, self.legacy = shapes, legacy
         self.steps: dict[int, tuple[Coverage, Tensor]] = {}
 
-    def windows(self, cells: Assignment, grid: Grid) -> tuple[Float[Tensor, "P h w"], Float[Tensor, "P h w"]]:
+    def windows(self, cells: Assignment, grid: Grid) -> tuple[Num[Tensor, "P h w"], Float[Tensor, "P h w"]]:
         """The masks of cells in charge in their windows, and 1 where something is known."""
         if grid.step not in self.steps:
             coverage = Coverage.of(self.shapes, grid.step, self.legacy)

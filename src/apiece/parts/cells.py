@@ -1,6 +1,6 @@
 """Cells: an image cut into a grid, each cell in charge of the object whose center lies in it.
 
-    truth -> Shapes: center, box, class, pixels of each object
+    truth -> Shapes: center, box, class of each object, its pixels as runs
     Shapes, Grid -> assigned: the cells in charge of each object; of which cells nothing is known
 
 Grid of a set number of cells: Wang et al., SOLO, ECCV 2020. A grid of cells of a set size in pixels, whose windows are
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from apiece.instances import Instances
 from apiece.masks import Size
+from apiece.parts.pixel_runs import Runs
 
 
 class Grid(NamedTuple):
@@ -93,7 +94,7 @@ class Shapes(NamedTuple):
         centers: row and column of the mean of each object's pixels, by their index.
         boxes: `x1 y1 x2 y2` of each object's pixels.
         labels: class of each object.
-        rows, columns, objects: place of each pixel of each object, and which it is of.
+        runs: the pixels of the objects.
         void: row, column and class of each pixel of ignored objects.
         size: of the image.
     """
@@ -101,49 +102,34 @@ class Shapes(NamedTuple):
     centers: Float[ndarray, "N 2"]
     boxes: Integer[ndarray, "N 4"]
     labels: Integer[ndarray, " N"]
-    rows: Integer[ndarray, " E"]
-    columns: Integer[ndarray, " E"]
-    objects: Integer[ndarray, " E"]
+    runs: Runs
     void: Integer[ndarray, "V 3"]
     size: Size
 
     @classmethod
     def of(cls, truth: Instances, ordered: bool = True) -> "Shapes":
         """Of an image's objects; in their own order unless `ordered`, so that the last of two in one cell has it."""
-        known = truth[~truth.ignore]
-        rows, columns, objects = _pixels(known)
-        areas, boxes = np.bincount(objects, minlength=len(known)), known.mask_boxes
-        sums = [np.bincount(objects, place, len(known)) for place in (rows, columns)]
-        centers = np.stack(sums, 1) / np.maximum(areas, 1)[:, None]
+        runs, count = Runs.of(truth), len(truth)
+        lengths = runs.stops - runs.starts
+        areas = np.bincount(runs.objects, lengths, count)
+        # Twice the sum of the columns of a run; halves are exact.
+        sums = runs.rows * lengths, lengths * (runs.starts + runs.stops - 1) / 2
+        centers = np.stack([np.bincount(runs.objects, each, count) for each in sums], 1) / np.maximum(areas, 1)[:, None]
         # Equal areas go by their places: the order in a file means nothing.
-        order = np.lexsort((*centers.T, -areas)) if ordered else np.arange(len(known))
-        order = order[areas[order] > 0]
-        number = np.zeros(len(known), np.int64)
+        order = np.lexsort((*centers.T, -areas)) if ordered else np.arange(count)
+        order = order[((areas > 0) & ~truth.ignore)[order]]
+        number = np.full(count, -1)
         number[order] = np.arange(len(order))
-        ignored = truth[truth.ignore]
-        row, column, region = _pixels(ignored)
-        void = np.stack([row, column, ignored.labels[region]], 1)
-        fields = centers[order], boxes[order], known.labels[order], rows, columns, number[objects]
-        return cls(*fields, void, truth.size)
+        void = runs.of_some(truth.ignore[runs.objects]).pixels() if truth.ignore.any() else np.zeros((0, 3), np.int64)
+        void[:, 2] = truth.labels[void[:, 2]]
+        own = number[runs.objects]
+        known = runs._replace(objects=own) if len(order) == count else runs._replace(objects=own).of_some(own >= 0)
+        return cls(centers[order], known.boxes(len(order)), truth.labels[order], known, void, truth.size)
 
     @property
     def sides(self) -> Integer[ndarray, "N 2"]:
         """Height and width of each object's box."""
         return self.boxes[:, [3, 2]] - self.boxes[:, [1, 0]]
-
-
-def _pixels(objects: Instances) -> tuple[ndarray, ndarray, ndarray]:
-    """Row, column and object of every pixel of every object."""
-    if not len(objects):
-        return np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64)
-    layers = objects.layers()
-    # Comparing first, and numbers of 32 bits, are several times as fast.
-    place = np.flatnonzero(layers != 0)
-    values = layers.reshape(-1)[place].astype(np.int64) - 1
-    height, width = objects.size
-    line = (place // width).astype(np.int32)
-    column = (place - line.astype(np.int64) * width).astype(np.int32)
-    return line % np.int32(height) if len(layers) > 1 else line, column, values
 
 
 class Assignment(NamedTuple):

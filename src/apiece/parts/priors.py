@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from math import ceil
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
+from numpy import ndarray
 from torch import Tensor
 
 from apiece.masks import Size
 from apiece.parts import anchors
-
-CELLS_AT_ONCE = 1 << 20
-"""IoU values held at once, about."""
+from apiece.parts.prior_pairs import Kinds, Pairs, kinds, one_to_one, overlapping, ranked
 
 
 class Level(NamedTuple):
@@ -84,18 +84,6 @@ class Matched(NamedTuple):
     neutral: Bool[Tensor, " P"]
 
 
-class _Pairs(NamedTuple):
-    """Pairs of an object and a prior, with their IoU and the squared distance of their middles."""
-
-    objects: Int[Tensor, " E"]
-    priors: Int[Tensor, " E"]
-    overlap: Float[Tensor, " E"]
-    away: Float[Tensor, " E"]
-
-    def of(self, chosen: Tensor) -> "_Pairs":
-        return _Pairs(*(values[chosen] for values in self))
-
-
 @torch.no_grad()
 def matched(
     levels: Sequence[Level],
@@ -109,7 +97,7 @@ def matched(
     That is found one to one: of all pairs the one with the greatest IoU comes first, then the greatest of those whose
     object and prior are both free, and so on; of equal ones, the many priors within a long object, the nearest to its
     middle (in the authors' program rounding decides). An object that overlaps no free prior at all gets none (there it
-    gets an arbitrary one).
+    gets an arbitrary one). All this is done in NumPy, whose small steps cost a fraction of torch's.
 
     Args:
         boxes: of the objects.
@@ -117,124 +105,41 @@ def matched(
         ignored: the region where nothing is known; priors of which more than `ignored_share` lies there are neutral
             unless they stand for an object, as are all beyond the image.
     """
-    pairs = _overlapping(levels, boxes, limits[0])
-    used, compact = pairs.priors.unique(return_inverse=True)
-    ranks = _ranked(pairs)
-    chosen = pairs.of(_one_to_one(pairs._replace(priors=compact), ranks, len(boxes), len(used)))
-    best = pairs.of(_is_greatest(ranks, compact, len(used)))
-    best = best.of(best.overlap >= limits[1])
-    # The pairs above the limit decide most; the rest concerns objects that are left over.
-    over = torch.ones_like(boxes[:, 0], dtype=torch.bool).index_fill(0, chosen.objects, False).nonzero().squeeze(1)
-    late = _left_over(levels, boxes[over], chosen.priors)
+    edges, device = boxes.cpu().numpy(), boxes.device
+    table = kinds(tuple((tuple(map(tuple, level.shapes.tolist())), *level[1:]) for level in levels))
     count = sum(level.count for level in levels)
-    objects = torch.full((count,), -1, device=boxes.device)
-    objects[best.priors] = best.objects
+    pairs = overlapping(table, edges, limits[0])
+    order = ranked(pairs)
+    objects = np.full(count, -1)
+    # Of several objects the last that is written stays: the one that a prior overlaps most.
+    strong = order[: np.count_nonzero(pairs.overlap >= limits[1])][::-1]
+    objects[pairs.priors[strong]] = pairs.objects[strong]
+    chosen = pairs.of(one_to_one(pairs, order, len(edges)))
+    # The pairs above the limit decide most; the rest concerns objects that are left over.
+    if len(chosen.objects) < len(edges):
+        left = np.ones(len(edges), bool)
+        left[chosen.objects] = False
+        over = np.flatnonzero(left)
+        late = _left_over(table, edges[over], chosen.priors, count)
+        objects[late.priors] = over[late.objects]
     objects[chosen.priors] = chosen.objects
-    objects[late.priors] = over[late.objects]
-    neutral = torch.zeros(count, dtype=torch.bool, device=boxes.device).index_fill(0, used, True)
+    near = np.zeros(count, bool)
+    near[pairs.priors] = True
+    neutral = torch.from_numpy(near).to(device)
     if any(level.valid != level.size for level in levels):
         neutral |= ~torch.cat([level.inside for level in levels])
     if ignored is not None:
         share = anchors.share_within(torch.cat([level.boxes for level in levels]), ignored)
         neutral |= share > ignored_share
-    priors = (objects >= 0).nonzero().squeeze(1)
-    return Matched(priors, objects[priors], neutral.index_fill(0, priors, False))
+    taken = np.flatnonzero(objects >= 0)
+    priors = torch.from_numpy(taken).to(device)
+    neutral[priors] = False
+    return Matched(priors, torch.from_numpy(objects[taken]).to(device), neutral)
 
 
-def _left_over(levels: Sequence[Level], boxes: Float[Tensor, "N 4"], taken: Int[Tensor, " K"]) -> _Pairs:
-    """One to one, objects without a prior that overlaps enough, and priors that are not taken."""
-    pairs = _overlapping(levels, boxes, 0.0) if len(boxes) else _Pairs(taken[:0], taken[:0], boxes[:, 0], boxes[:, 0])
-    pairs = pairs.of(torch.isin(pairs.priors, taken, invert=True))
-    used, compact = pairs.priors.unique(return_inverse=True)
-    return pairs.of(_one_to_one(pairs._replace(priors=compact), _ranked(pairs), len(boxes), len(used)))
-
-
-class _Kinds(NamedTuple):
-    """All shapes of all levels: width and height, steps and numbers of valid places along x and y, how to count."""
-
-    sides: Float[Tensor, "S 2"]
-    steps: Float[Tensor, "S 2"]
-    valid: Int[Tensor, "S 2"]
-    first: Int[Tensor, " S"]
-    down: Int[Tensor, " S"]
-    across: Int[Tensor, " S"]
-
-    @classmethod
-    def of(cls, levels: Sequence[Level]) -> "_Kinds":
-        rows, begin = [], 0
-        for level in levels:
-            each = len(level.shapes)
-            steps, valid = level.steps[::-1], level.valid[::-1]
-            rows += [(*steps, *valid, begin + number, level.size[1] * each, each) for number in range(each)]
-            begin += level.count
-        sides = torch.cat([level.shapes for level in levels])
-        table = torch.tensor(rows, dtype=torch.float64).to(sides.device)
-        return cls(sides, table[:, :2].to(sides), table[:, 2:4].long(), *table[:, 4:].long().unbind(1))
-
-
-def _overlapping(levels: Sequence[Level], boxes: Float[Tensor, "N 4"], least: float) -> _Pairs:
-    """All pairs whose IoU is at least so, or above 0; object by object."""
-    kinds = _Kinds.of(levels)
-    sides, middles = boxes[:, 2:] - boxes[:, :2], (boxes[:, :2] + boxes[:, 2:]) / 2
-    common = torch.minimum(sides[:, None], kinds.sides).prod(2)
-    areas = sides.prod(1)[:, None] + kinds.sides.prod(1)
-    # Even with their middles together, most shapes could not overlap enough; the slack is for rounding.
-    one, kind = (common >= (least - 1e-4) * (areas - common)).nonzero().unbind(1)
-    # Nor can those whose middles are farther apart than this along x or y.
-    both = (sides[one] + kinds.sides[kind]) / 2
-    reach = both * ((1 - least) / (1 + least) + 1e-4)
-    steps = kinds.steps[kind]
-    low = ((middles[one] - reach) / steps - 0.5).ceil().clamp(min=0).long()
-    high = torch.minimum(((middles[one] + reach) / steps - 0.5).floor().long() + 1, kinds.valid[kind])
-    spans = (high - low).clamp(min=0)
-    counts = spans.prod(1)
-    # So many at once that memory does not grow with the number of objects.
-    part = torch.div(counts.cumsum(0), CELLS_AT_ONCE, rounding_mode="floor").unique_consecutive(return_counts=True)[1]
-    found = [_Pairs(one[:0], one[:0], boxes[:0, 0], boxes[:0, 0])]
-    for of_part in torch.arange(len(one), device=boxes.device).split(part.tolist()):
-        which = of_part.repeat_interleave(counts[of_part])
-        ends = counts[of_part].cumsum(0)
-        within = torch.arange(len(which), device=boxes.device) - (ends - counts[of_part])[which - of_part[0]]
-        down = torch.div(within, spans[which, 0], rounding_mode="floor")
-        cells = low[which] + torch.stack([within - down * spans[which, 0], down], 1)
-        away = ((cells + 0.5) * steps[which] - middles[one[which]]).abs()
-        inner = 2 * torch.minimum(both, torch.minimum(sides[one], kinds.sides[kind]) / 2)[which]
-        shared = torch.minimum(inner, both[which] - away).clamp(min=0).prod(1)
-        overlap = shared / (areas[one, kind][which] - shared)
-        enough = (overlap >= least if least else overlap > 0).nonzero().squeeze(1)
-        which, cells = which[enough], cells[enough]
-        shape = kind[which]
-        place = kinds.first[shape] + cells[:, 1] * kinds.down[shape] + cells[:, 0] * kinds.across[shape]
-        found.append(_Pairs(one[which], place, overlap[enough], away[enough].square().sum(1)))
-    return _Pairs(*(torch.cat(each) for each in zip(*found, strict=True)))
-
-
-def _ranked(pairs: _Pairs) -> Int[Tensor, " E"]:
-    """A number for each pair, greater for more overlap; of equal ones for nearer middles, then for the first."""
-    order = torch.argsort(pairs.away, stable=True)
-    place = torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))
-    # Positive floats compare as their bits do.
-    return (pairs.overlap.float().view(torch.int32).long() << 32) - place
-
-
-def _is_greatest(ranks: Int[Tensor, " E"], groups: Int[Tensor, " E"], count: int) -> Bool[Tensor, " E"]:
-    """Whether each has the greatest rank of its group."""
-    return ranks == ranks.new_full((count,), -1 << 62).scatter_reduce(0, groups, ranks, "amax")[groups]
-
-
-def _one_to_one(pairs: _Pairs, ranks: Int[Tensor, " E"], objects: int, priors: int) -> Int[Tensor, " K"]:
-    """Pairs in the order of falling ranks, each taken if its object and its prior are free.
-
-    In rounds: a pair that is the greatest of its object's and of its prior's is taken whatever else is.
-
-    Args:
-        priors: how many there are; here they may be numbered otherwise.
-    """
-    left, taken = torch.arange(len(ranks), device=ranks.device), []
-    sides = [(pairs.objects, objects), (pairs.priors, priors)]
-    while len(left):
-        won = torch.stack([_is_greatest(ranks[left], groups[left], count) for groups, count in sides]).all(0)
-        taken.append(left[won])
-        gone = [groups.new_zeros(count).index_fill(0, groups[taken[-1]], 1) for groups, count in sides]
-        left = left[(gone[0][pairs.objects[left]] + gone[1][pairs.priors[left]]) == 0]
-    return torch.cat(taken) if taken else left
+def _left_over(table: Kinds, boxes: Float[ndarray, "N 4"], taken: Integer[ndarray, " K"], count: int) -> Pairs:
+    """One to one, objects without a prior that overlaps enough, and priors (of so many) that are not taken."""
+    pairs, free = overlapping(table, boxes, 0.0), np.ones(count, bool)
+    free[taken] = False
+    pairs = pairs.of(free[pairs.priors])
+    return pairs.of(one_to_one(pairs, ranked(pairs), len(boxes)))
