@@ -36,20 +36,24 @@ if TYPE_CHECKING:
     from apiece.methods.method import Stage as Stage
     from apiece.methods.pointrend import PointRend as PointRend
     from apiece.methods.polarmask import PolarMask as PolarMask
+    from apiece.methods.recurrent import Recurrent as Recurrent
     from apiece.methods.solo import SOLO as SOLO
     from apiece.methods.spatial_embedding import SpatialEmbedding as SpatialEmbedding
     from apiece.methods.yolact import YOLACT as YOLACT
     from apiece.metrics.report import Report as Report
     from apiece.outputs import predict_files as predict_files
+    from apiece.parts.crf import CRF as CRF
     from apiece.parts.normalization import Normalization as Normalization
     from apiece.prediction import predict as predict
     from apiece.recommendation import recommend as recommend
+    from apiece.refinement import refined as refined
     from apiece.scoring import score as score
     from apiece.training import train as train
     from apiece.viewing import view as view
 
 _PLACES = {
     "Augmentation": "data.augment",
+    "CRF": "parts.crf",
     "CallError": "errors",
     "DCME": "methods.dcme",
     "Dataset": "data.dataset",
@@ -62,6 +66,7 @@ _PLACES = {
     "PointRend": "methods.pointrend",
     "PolarMask": "methods.polarmask",
     "Recipe": "methods.method",
+    "Recurrent": "methods.recurrent",
     "Report": "metrics.report",
     "SOLO": "methods.solo",
     "Sampling": "data.sampling",
@@ -83,6 +88,7 @@ _PLACES = {
     "predict": "prediction",
     "predict_files": "outputs",
     "read_image": "data.images",
+    "refined": "refinement",
     "recommend": "recommendation",
     "save": "checkpoint",
     "score": "scoring",

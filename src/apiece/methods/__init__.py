@@ -14,6 +14,7 @@ PLACES = {
     "MaskRCNN": "mask_rcnn",
     "PointRend": "pointrend",
     "PolarMask": "polarmask",
+    "Recurrent": "recurrent",
     "SOLO": "solo",
     "SpatialEmbedding": "spatial_embedding",
     "YOLACT": "yolact",
@@ -31,6 +32,8 @@ SUMMARIES = {
     "2020): large objects with fine borders",
     "PolarMask": "a point in an object says how far its border is each way (Xie et al. 2020): compact objects of "
     "any size and class, quick; not for sticks, rings, bays and parts apart",
+    "Recurrent": "objects are found one after another by a network with a memory (Romera-Paredes and Torr 2016): a "
+    "few large objects of any shape, overlapping too, counted as they are found; slow with many of them",
     "SOLO": "cells say what object has its center there and which pixels are its own (Wang et al. 2020): many "
     "small objects of any shape, learned quickly; not for objects that share one center's cell",
     "SpatialEmbedding": "pixels point at their object's center, within a learned margin (Neven et al. 2019): many "

@@ -1,0 +1,398 @@
+"""Recurrent instance segmentation: one object after another, until a probability says that there is no more.
+
+Paper: Romera-Paredes and Torr: Recurrent Instance Segmentation, ECCV 2016, https://arxiv.org/abs/1511.08250
+
+    image B C H W -> network -> features B C h w, the same at each step
+    step t: features, memory -> ConvLSTM layers -> h B R h w
+            h -> a value for each place -> log-softmax over all places + b -> sigmoid: the map of one object   B h w
+            h -> max-pooled -> linear -> sigmoid: the probability s that it is one                             B
+    loss = sum of 1 - relaxed IoU of matched pairs + weight * sum over t of BCE(s_t, t <= n)
+    objects: the maps of the steps before s falls below one half, enlarged and cut; the earlier one owns what two claim
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+from math import ceil, lcm, log
+from typing import Any, ClassVar, Literal, cast
+from warnings import warn
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer, UInt8
+from numpy import ndarray
+from torch import Tensor
+from torch.nn import functional
+
+from apiece.errors import CallError
+from apiece.instances import Instances
+from apiece.masks import Size
+from apiece.methods.method import Frame, Method, Recipe, Stage
+from apiece.networks.dense import DenseName, dense
+from apiece.networks.plants import Plants
+from apiece.parts.coarse_maps import coverage, covered, cut_out
+from apiece.parts.matching import Rule
+from apiece.parts.normalization import Normalization
+from apiece.parts.order_pictures import order_pictures
+from apiece.parts.recurrence import Feedback, Recurrence, Start, Steps, places
+from apiece.parts.sequence_loss import Found, sequence_loss
+from apiece.statistics import Statistics
+
+USUAL_MOST = 20
+"""Objects of an image that are looked for where no data has said how many there may be."""
+
+PAPER = Recipe(
+    (Stage(crop=1024, batch_size=1, lr=1e-4),), 200_000, "adam", 0.0, schedule="constant",
+    augmentation={"rotation": 180.0, "quarter_turns": False},
+)  # fmt: skip
+"""The authors' program for plants, without its clamp of the gradient's elements to -5..5 (`clip=5` is near to it)."""
+
+LIGHT = Recipe(
+    (Stage(crop=1024, batch_size=4, lr=2e-3),), clip=5.0, average=0.998,
+    augmentation={"rotation": 180.0, "centered": 0.0},
+)  # fmt: skip
+
+
+class Recurrent(Method):
+    """Objects found one after another by a network with a memory.
+
+    Ours, with what makes it the paper's in brackets: the `focus` (False), which chooses one of many objects alike by
+    looking at it, `share_weight` (0), `feedback` ("none"), `coordinates` (False), the `network` ("plants"), the class
+    head (with one class there is none), maps enlarged to pixels before the loss. The published checkpoints are Torch7
+    graphs, which only Torch7 reads.
+
+    Args:
+        num_classes: how many kinds of object; with more than one a class head is learned.
+        channels: of the images.
+        network: "unet" (light), any other dense one, "plants" (the authors' four convolutions on the image made
+            smaller by `step`), or "tiny" (for tests).
+        widths: channels of the U-Net at strides 2, 4, 8, ...
+        canvas: height and width in pixels of what the network sees: larger images are made to fit.
+        fixed: whether all images are made as large as fits the canvas, and padded to it.
+        step: pixels from one place of a map to the next; None = 4 (1 with the tiny network; the authors' 5 and 8).
+        width: R, channels of features and memory; None = 32 (8 with the tiny network; the authors' 30 and 100).
+        layers: of the ConvLSTM.
+        kernel: side of its convolutions.
+        focus: whether one place is looked at first and the others are compared with it, or each place's value comes
+            from its own memory.
+        coarse: places of a map to a side of one of the memory; None = 2 with a focus, else 1, as it must be.
+        feedback: what the memory is told beside the features: "none", the "last" map, or "all" that is found so far.
+        coordinates: whether features hold each place's x and y, -1 to 1.
+        stop: how h becomes a score: "pooled" (maxima of its four quarters), or "whole" (each value has a weight, the
+            authors' for plants, which binds the model to one size: it needs `fixed`).
+        bias: b, to begin with; None = so that a map may hold the data's larger objects. The authors have 1.
+        stop_bias: of the score, to begin with; the authors have 10.
+        matching: "first": the first n of the steps are matched with the n objects (the authors' program, which trains
+            the later ones to stop); "any": the best n of all (the paper's formula).
+        stop_weight: lambda, of the scores' cross entropy.
+        class_weight: of the classes' cross entropy.
+        share_weight: of the divergence of a map before its sigmoid, a share for each place, from its object's places.
+        look_weight: of looking at objects not yet found, minus the logarithm of the part that does.
+        extra_steps: steps that are learned beyond the last object.
+        first_steps: steps that are learned at the beginning of a training.
+        curriculum: share of a training over which they grow to all.
+        taught: share of a training in which the feedback is the true masks of the objects that were looked at, not yet
+            the maps; with a focus and the feedback "all".
+        longest: the most steps that are learned; None = all. Later objects of an image are then learned as the first.
+        truncation: steps through which gradients go back; None = all.
+        checkpointing: steps whose inner values are computed again for the gradient instead of being kept, together;
+            None = all are kept.
+        stop_threshold: the score below which nothing more is looked for.
+        mask_threshold: pixels of a map above it are the object's; the authors have 0.9 for plants.
+        exclusive: whether a pixel belongs to the earliest of the objects that claim it, or to all.
+        max_objects: the most objects looked for in an image; None = a quarter more than the data's most.
+        normalization: pixel values to network input.
+    """
+
+    class_heads: ClassVar[tuple[str, ...]] = ("recurrence.classifier.",)
+
+    def __init__(
+        self,
+        num_classes: int,
+        channels: int = 3,
+        network: DenseName | Literal["plants"] = "unet",
+        widths: tuple[int, ...] = (32, 64, 96, 128),
+        canvas: tuple[int, int] = (256, 256),
+        fixed: bool = False,
+        step: int | None = None,
+        width: int | None = None,
+        layers: int = 2,
+        kernel: int = 3,
+        focus: bool = True,
+        coarse: int | None = None,
+        feedback: Feedback = "all",
+        coordinates: bool = True,
+        stop: Literal["pooled", "whole"] = "pooled",
+        bias: float | None = None,
+        stop_bias: float = 2.0,
+        matching: Rule = "first",
+        stop_weight: float = 1.0,
+        class_weight: float = 1.0,
+        share_weight: float = 0.2,
+        look_weight: float = 0.5,
+        extra_steps: int = 1,
+        first_steps: int = 2,
+        curriculum: float = 0.2,
+        taught: float = 0.5,
+        longest: int | None = None,
+        truncation: int | None = None,
+        checkpointing: int | None = None,
+        stop_threshold: float = 0.5,
+        mask_threshold: float = 0.5,
+        exclusive: bool = True,
+        max_objects: int | None = None,
+        normalization: Normalization = Normalization(),  # noqa: B008
+    ):
+        super().__init__()
+        self.keep(locals())
+        if stop == "whole" and not fixed:
+            raise CallError("stop='whole' has a weight for each place of a map: it needs fixed=True.")
+        small = network == "tiny"
+        self.settle(step=step or (1 if small else 4), width=width or (8 if small else 32), coarse=coarse or 1 + focus)
+        if self.coarse > 1 and not focus:
+            raise CallError(f"coarse={coarse}: without a focus maps are as fine as the memory, coarse=1.")
+        shape: dict[str, Any] = {"widths": widths} if network == "unet" else {}
+        if network == "plants":
+            features, self.network = self.width, cast(Any, Plants(channels, self.width, self.step))
+        else:
+            # Each place holds the outputs of all its pixels.
+            outputs = max(4, ceil(self.width / self.step**2))
+            features, self.network = outputs * self.step**2, dense(network, channels, (outputs,), **shape)
+        self.stride = lcm(self.network.stride, self.step * self.coarse)
+        rows, columns = (side // (self.step * self.coarse) for side in self._extent(canvas))
+        self.recurrence = Recurrence(
+            features + 2 * coordinates, self.width, layers, kernel, num_classes, feedback, focus, self.coarse,
+            rows * columns if stop == "whole" else None, truncation, checkpointing,
+        )  # fmt: skip
+        self.progress = 1.0
+        self._initialize()
+
+    @property
+    def recipe(self) -> Recipe:
+        """The authors' for their network; a shorter one-cycle training for others. Images are seen whole."""
+        return PAPER if self.arguments["network"] == "plants" else LIGHT
+
+    def adapt(self, statistics: Statistics) -> None:
+        """Fit the most objects and the bias of maps to the data's objects, where they were left open."""
+        if self.max_objects is None and len(statistics.counts):
+            self.settle(max_objects=max(4, ceil(1.25 * int(statistics.counts.max()))))
+        if self.bias is None and len(statistics.areas):
+            self.settle(bias=log(max(1.0, float(np.percentile(statistics.areas, 90)) / self.step**2)) + 2)
+        self._initialize()
+
+    def at(self, progress: float) -> None:
+        """The number of steps grows with the share of the training that is done."""
+        self.progress = progress
+
+    @torch.no_grad()
+    def _initialize(self) -> None:
+        self.recurrence.bias.fill_(4.0 if self.bias is None else self.bias)
+        self.recurrence.score.bias.fill_(self.stop_bias)
+
+    @property
+    def most(self) -> int:
+        """The most objects that are looked for in an image."""
+        return self.max_objects or USUAL_MOST
+
+    @property
+    def learned_steps(self) -> int:
+        """The most steps that are learned at this time of the training."""
+        every = self.most + self.extra_steps
+        most = min(self.longest or every, every)
+        grown = min(1.0, self.progress / self.curriculum) if self.curriculum else 1.0
+        return min(most, self.first_steps + int((most - self.first_steps) * grown + 0.5))
+
+    def frame(self, original: Size) -> Frame:
+        """The image made to fit the canvas."""
+        scale = min(most / side for most, side in zip(self.canvas, original, strict=True))
+        if scale >= 1 and not self.fixed:
+            return Frame(original, original)
+        height, width = (
+            min(max(1, round(side * scale)), most) for side, most in zip(original, self.canvas, strict=True)
+        )
+        return Frame(original, (height, width))
+
+    # --- the steps ------------------------------------------------------------------------------------------------
+
+    def forward(self, images: Float[Tensor, "B C H W"], sizes: Integer[Tensor, "B 2"]) -> dict[str, Tensor]:
+        """Maps B T h w (0..1), scores B T and, of several classes, classes B T C: T steps, in their order.
+
+        From the step on whose score is below the threshold an image's scores and maps are zero; T is as many as any
+        image needs. Images of different sizes go through the network apart.
+        """
+        canvas = self._padded(images)
+        padded = [self._extent(size) for size in sizes.tolist()]
+        rows: list[dict[str, Tensor]] = [{}] * len(images)
+        for height, width in sorted(set(padded)):
+            members = [index for index, size in enumerate(padded) if size == (height, width)]
+            found = self._find(canvas[members, :, :height, :width], sizes[members])
+            for place, index in enumerate(members):
+                rows[index] = {name: one[place] for name, one in found.items()}
+        steps = max((len(row["scores"]) for row in rows), default=1)
+        height, width = (side // self.step for side in canvas.shape[2:])
+        for row in rows:
+            more, (_, down, right) = steps - len(row["scores"]), row["maps"].shape
+            row["maps"] = functional.pad(row["maps"], (0, width - right, 0, height - down, 0, more))
+            for name in row.keys() - {"maps"}:
+                row[name] = functional.pad(row[name], (*(0, 0) * (row[name].ndim - 1), 0, more))
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def _extent(self, size: Sequence[int]) -> Size:
+        """Height and width to which an image is padded."""
+        height, width = (ceil(side / self.stride) * self.stride for side in (self.canvas if self.fixed else size))
+        return height, width
+
+    def _padded(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C _ _"]:
+        """Images on the fixed canvas, if there is one.
+
+        Raises:
+            CallError: they are larger.
+        """
+        if not self.fixed:
+            return images
+        down, right = (most - side for most, side in zip(self._extent(self.canvas), images.shape[2:], strict=True))
+        if min(down, right) < 0:
+            raise CallError(f"images of {tuple(images.shape[2:])} pixels on a canvas of {self.canvas}: resize them.")
+        return functional.pad(images, (0, right, 0, down))
+
+    def _find(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """Maps, scores and classes of images of one padded size, until all of them have stopped."""
+        going = torch.ones(len(images), 1, dtype=torch.bool, device=images.device)
+        found: list[dict[str, Tensor]] = []
+        steps = islice(self.recurrence.each(self._start(images, sizes)), self.most)
+        for maps, logits, classes, _ in steps:
+            scores = logits.sigmoid()
+            going = going & (scores >= self.stop_threshold)
+            found.append({"maps": maps.sigmoid() * going[..., None, None], "scores": scores * going})
+            if classes is not None:
+                found[-1]["classes"] = classes.softmax(2) * going[..., None]
+            if not bool(going.any()):
+                break
+        return {name: torch.cat([one[name] for one in found], 1) for name in found[0]}
+
+    def _start(self, images: Float[Tensor, "B C H W"], sizes: Integer[Tensor, "B 2"]) -> Start:
+        """The features of images, and of which places they are."""
+        features = self.network(images)
+        if isinstance(features, list):
+            features = functional.pixel_unshuffle(features[0], self.step)
+        rows, columns = features.shape[2:]
+        valid, coordinates = places(sizes, self.step, (rows, columns))
+        features = features.float()
+        return self.recurrence.start(torch.cat([features, coordinates], 1) if self.coordinates else features, valid)
+
+    # --- learning -------------------------------------------------------------------------------------------------
+
+    def loss(self, images: Float[Tensor, "B C H W"], targets: list[Instances]) -> dict[str, Tensor]:
+        """The terms of `sequence_loss` with their weights: sums over steps, means over images.
+
+        Larger images are made to fit the canvas here, as before prediction.
+        """
+        images, targets = self._fitted(images, targets)
+        sizes = torch.tensor([target.size for target in targets], device=images.device)
+        steps = max(self._steps_of(target) for target in targets)
+        found = self.recurrence(self._taught(self._start(images, sizes), targets), steps)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.loss_of(found, targets)
+
+    def _taught(self, start: Start, targets: list[Instances]) -> Start:
+        """With the true objects, at the beginning of a training."""
+        if not (self.focus and self.feedback == "all" and self.progress < self.taught):
+            return start
+        rows = [covered(target[~target.ignore].dense(), self.step, start.told[0]) for target in targets]
+        most = max([1, *map(len, rows)])
+        return start._replace(taught=torch.stack([functional.pad(row, (0, 0, 0, most - len(row))) for row in rows]))
+
+    def _steps_of(self, target: Instances) -> int:
+        return max(1, min(self.learned_steps, int((~target.ignore).sum()) + self.extra_steps))
+
+    def _fitted(self, images: Tensor, targets: list[Instances]) -> tuple[Tensor, list[Instances]]:
+        """Images and objects on the canvas."""
+        sizes = [self.frame(target.size).size for target in targets]
+        if any(target.size != size for target, size in zip(targets, sizes, strict=True)):
+            extents = [self._extent(size) for size in sizes]
+            height, width = (max(sides) for sides in zip(*extents, strict=True))
+            canvas = images.new_zeros(*images.shape[:2], height, width)
+            for place, image, target, (rows, columns) in zip(canvas, images, targets, sizes, strict=True):
+                own = image[None, :, : target.size[0], : target.size[1]]
+                place[:, :rows, :columns] = functional.interpolate(
+                    own, (rows, columns), mode="bilinear", antialias=True
+                )[0]
+            images, targets = canvas, [one.resized(size) for one, size in zip(targets, sizes, strict=True)]
+        return self._padded(images), targets
+
+    def loss_of(self, found: Steps, targets: list[Instances]) -> dict[str, Tensor]:
+        """The loss terms of given steps and objects at the network's size."""
+        others = {name: getattr(self, f"{name}_weight") for name in ("stop", "share", "look", "class")}
+        weights = {"mask": 1.0, **others}
+        each = []
+        for index, target in enumerate(targets):
+            parts: list[Any] = [part if part is None else part[index, : self._steps_of(target)] for part in found]
+            each.append(sequence_loss(Found(*parts), target, self.step, self.matching))
+        # Nothing but zero times every output: an image without objects gives every weight a gradient all the same.
+        finite = found.maps.sigmoid(), found.scores, found.classes, None if found.looks is None else found.looks.exp()
+        nothing = sum(part.sum() * 0 for part in finite if part is not None)
+        means = {name: torch.stack([one[name] for one in each]).mean() + nothing for name in each[0]}
+        return {name: weights[name] * term for name, term in means.items() if weights[name]}
+
+    # --- finding --------------------------------------------------------------------------------------------------
+
+    def decode(self, outputs: dict[str, Tensor], frames: list[Frame]) -> list[Instances]:
+        """Objects at the original size, each map interpolated once; column "order" has their steps, from 0."""
+        arrays = {name: part.detach().float().cpu().numpy() for name, part in outputs.items()}
+        found = []
+        for index, frame in enumerate(frames):
+            one = {name: part[index] for name, part in arrays.items()}
+            found.append(self._objects(one, frame))
+            scores = found[-1].scores
+            if scores is not None and (scores >= self.card.threshold).sum() >= self.most:
+                warn(f"an image has {self.most} objects, which is max_objects: there may be more.", stacklevel=2)
+        return found
+
+    def _objects(self, outputs: dict[str, ndarray], frame: Frame) -> Instances:
+        steps = np.flatnonzero(outputs["scores"] > 0)
+        free = np.ones(frame.original, bool)
+        crops, boxes = [], []
+        for number in steps.tolist():
+            crop, box = cut_out(outputs["maps"][number], self.step, frame, self.mask_threshold)
+            if self.exclusive:
+                window = np.s_[box[1] : box[3], box[0] : box[2]]
+                crop &= free[window]
+                free[window] &= ~crop
+            crops.append(crop)
+            boxes.append(box)
+        labels = outputs["classes"][steps].argmax(1) if "classes" in outputs else np.zeros(len(steps), np.int64)
+        scores, columns = outputs["scores"][steps], {"order": steps}
+        found = Instances.from_crops(
+            crops, np.array(boxes).reshape(-1, 4), frame.original, labels, scores=scores, columns=columns
+        )
+        return found[found.mask_areas > 0]
+
+    def ideal(self, targets: list[Instances], frames: list[Frame]) -> dict[str, Tensor]:
+        """The share of each place that an object covers as its map, the smaller first: of two that overlap it is seen.
+
+        Lost is what maps of a place for `step` pixels cannot show.
+        """
+        extents = [self._extent(frame.size) for frame in frames]
+        height, width = (max(sides) // self.step for sides in zip(*extents, strict=True))
+        steps = max([1, *(int((~target.ignore).sum()) for target in targets)])
+        maps, scores = torch.zeros(len(targets), steps, height, width), torch.zeros(len(targets), steps)
+        classes = torch.zeros(len(targets), steps, self.num_classes)
+        for index, (target, frame) in enumerate(zip(targets, frames, strict=True)):
+            truth = target[~target.ignore].resized(frame.size)
+            truth = truth[np.argsort(truth.mask_areas, kind="stable")]
+            for place, mask in enumerate(truth.dense()):
+                cells = coverage(mask, self.step)
+                maps[index, place, : cells.shape[0], : cells.shape[1]] = cells
+            scores[index, : len(truth)] = 1
+            classes[index, torch.arange(len(truth)), torch.from_numpy(truth.labels)] = 1
+        outputs = {"maps": maps, "scores": scores}
+        return {**outputs, "classes": classes} if self.num_classes > 1 else outputs
+
+    def inside(self, outputs: dict[str, Tensor], frames: list[Frame]) -> list[dict[str, UInt8[ndarray, "_ _ 3"]]]:
+        """The order in which objects are found, and the map of each step."""
+        pictures = []
+        for index, (height, width) in enumerate(frame.size for frame in frames):
+            scores, maps = (outputs[name][index].float().cpu().numpy() for name in ("scores", "maps"))
+            steps = np.flatnonzero(scores > 0)
+            maps = maps[steps].repeat(self.step, 1).repeat(self.step, 2)[:, :height, :width]
+            pictures.append(order_pictures(maps, steps + 1, self.mask_threshold))
+        return pictures

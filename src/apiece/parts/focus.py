@@ -1,0 +1,93 @@
+"""A look at one place, and the places that belong to what is seen there. Our extension of recurrent segmentation.
+
+    state of a place = features + h + is it found already                     B D H W
+    rectified -> 1 x 1 convolution -> log-softmax over all places: looks      B H W, whose greatest place is looked at
+    state + what is seen there + way from there, rectified -> 1 x 1 convolution, less keys apart, squared: value
+    keys: 8 numbers out of a place's state, the first two of them added to its x and y
+    what is seen there -> linear: how large it is (added to b), and whether it is an object (added to the score's logit)
+
+In the paper a place's value comes from its own h alone, so that of objects alike each must already differ from all
+others there for one to be chosen. Here a place is chosen first, as by the attention of Ren and Zemel,
+https://arxiv.org/abs/1605.09410, and the others are compared with it: what is asked of them is a simpler question.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+REACH = 8
+"""Places that count as a distance of one."""
+
+
+class Focus(nn.Module):
+    """Values of places by comparison with what lies at one of them.
+
+    Args:
+        features: channels of the network's features.
+        width: R, channels of the memory.
+        coarse: places of features to a side of one of the memory.
+        hidden: channels of a place's state.
+        keys: dimensions in which places of one object come to lie together.
+    """
+
+    def __init__(self, features: int, width: int, coarse: int = 2, hidden: int = 32, keys: int = 8):
+        super().__init__()
+        self.coarse = coarse
+        self.here = nn.Conv2d(features, hidden, 1)
+        self.memory = nn.Conv2d(width, hidden, 1, bias=False)
+        self.found = nn.Conv2d(1, hidden, 1, bias=False)
+        self.look = nn.Conv2d(hidden, 1, 1, bias=False)
+        self.seen = nn.Linear(hidden, hidden, bias=False)
+        self.way = nn.Conv2d(3, hidden, 1, bias=False)
+        self.value = nn.Conv2d(hidden, 1, 1, bias=False)
+        self.key = nn.Conv2d(hidden, keys, 1, bias=False)
+        self.spread = nn.Parameter(torch.tensor(2.0))
+        self.kind = nn.Linear(hidden, 2)
+        with torch.no_grad():
+            # What is near and what is far shall count from the beginning.
+            self.way.weight.uniform_(-1, 1)
+            self.kind.weight.zero_()
+            self.kind.bias.zero_()
+
+    def begin(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
+        """What is the same at each step."""
+        return self.here(features)
+
+    def forward(
+        self,
+        begun: Float[Tensor, "B D H W"],
+        h: Float[Tensor, "B R h w"],
+        told: Float[Tensor, "B 1 H W"],
+        valid: Bool[Tensor, "B H W"],
+    ) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W"], Float[Tensor, "B 2"]]:
+        """Values of places, log-probabilities of where it looks, what b and the score gain by what is there.
+
+        Args:
+            begun: of `begin`.
+            h: of the memory.
+            told: what is found already.
+            valid: the places that lie in the image.
+        """
+        memory = self.memory(h)
+        if self.coarse > 1:
+            memory = functional.interpolate(memory, scale_factor=self.coarse, mode="bilinear")
+        state = begun + memory + self.found(told)
+        active = state.relu()
+        looks = self.look(active)[:, 0].float().masked_fill(~valid, -torch.inf).flatten(1).log_softmax(1)
+        place = looks.argmax(1)
+        images = torch.arange(len(place), device=place.device)
+        there = active.flatten(2)[images, :, place]
+        places = _places(begun)
+        way = places - places.flatten(1)[:, place].T[:, :, None, None]
+        near = self.way(torch.cat([way, way.square().sum(1, keepdim=True)], 1))
+        values = self.value((state + near + self.seen(there)[:, :, None, None]).relu())[:, 0]
+        keys = self.key(active) - self.key(there[:, :, None, None])
+        apart = torch.cat([keys[:, :2] + self.spread * way, keys[:, 2:]], 1).square().sum(1)
+        return (values - apart).float(), looks.view_as(valid), self.kind(there).float()
+
+
+def _places(like: Float[Tensor, "B _ H W"]) -> Float[Tensor, "2 H W"]:
+    """x and y of places, in distances."""
+    rows, columns = (torch.arange(side, device=like.device) / REACH for side in like.shape[2:])
+    return torch.stack(torch.broadcast_tensors(columns, rows[:, None]))
