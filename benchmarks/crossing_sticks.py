@@ -1,6 +1,6 @@
-"""What a box cannot tell apart: crossing sticks by the discriminative loss, and by an oracle of boxes.
+"""What a box cannot tell apart: crossing sticks by the discriminative loss or others, and by an oracle of boxes.
 
-    python benchmarks/crossing_sticks.py [--steps 500] [--json]
+    python benchmarks/crossing_sticks.py [--methods Discriminative,MaskRCNN] [--steps 500] [--json]
 
 The oracle is given every true box and every true mask; of boxes that overlap by more than 0.5 only the larger is kept,
 as a detector's suppression does. What it then loses no network on top of boxes could find. "crossing" sticks cross
@@ -12,11 +12,13 @@ import argparse
 import json
 import time
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torchvision.ops import nms
 
 import apiece
+from apiece import methods
 from apiece.data.dataset import Dataset
 from apiece.instances import Instances
 
@@ -35,6 +37,7 @@ def figures(found: list[Instances], truth: Dataset) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", default="Discriminative")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -43,14 +46,14 @@ def main() -> None:
         learned = apiece.crossing_sticks(400, size=(96, 96), seed=0, hard=hard)
         unseen = apiece.crossing_sticks(60, size=(96, 96), seed=1, hard=hard)
         oracle = [suppressed(unseen.truth(index)) for index in range(len(unseen))]
-        begun = time.process_time()
-        model = apiece.train(apiece.Discriminative(1), learned, validation=0, steps=options.steps, crop=96, quiet=True)
-        seconds = time.process_time() - begun
-        found = [apiece.predict(model, unseen.image(index)) for index in range(len(unseen))]
-        result[kind] = {
-            "oracle_of_boxes": figures(oracle, unseen),
-            "discriminative": {**figures(found, unseen), "steps": options.steps, "cpu_seconds": round(seconds, 1)},
-        }
+        result[kind] = {"oracle of boxes": figures(oracle, unseen)}
+        for name in options.methods.split(","):
+            begun = time.process_time()
+            kind: Any = methods.find(name)
+            model = apiece.train(kind(num_classes=1), learned, validation=0, steps=options.steps, crop=96, quiet=True)
+            seconds = time.process_time() - begun
+            found = [apiece.predict(model, unseen.image(index), threshold=0) for index in range(len(unseen))]
+            result[kind][name] = {**figures(found, unseen), "steps": options.steps, "cpu seconds": round(seconds, 1)}
     print(json.dumps(result, indent=None if options.json else 1))
 
 
