@@ -49,8 +49,8 @@ def main() -> None:
         result[kind] = {"oracle of boxes": figures(oracle, unseen)}
         for name in options.methods.split(","):
             begun = time.process_time()
-            kind: Any = methods.find(name)
-            model = apiece.train(kind(num_classes=1), learned, validation=0, steps=options.steps, crop=96, quiet=True)
+            family: Any = methods.find(name)
+            model = apiece.train(family(num_classes=1), learned, validation=0, steps=options.steps, crop=96, quiet=True)
             seconds = time.process_time() - begun
             found = [apiece.predict(model, unseen.image(index), threshold=0) for index in range(len(unseen))]
             result[kind][name] = {**figures(found, unseen), "steps": options.steps, "cpu seconds": round(seconds, 1)}
