@@ -19,7 +19,7 @@ import torch
 from apiece.instances import Instances
 from apiece.parts.crf import CRF, REACH, TILE, _Tiles, mean_field
 from apiece.refinement import refined
-from apiece.timing import machine, peak_memory
+from apiece.trials.timing import machine, peak_memory
 
 
 def scene(objects: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from apiece.methods import PLACES
 from apiece.page import Page
-from apiece.speed_chart import Mark, svg_speed
+from apiece.trials.speed_chart import Mark, svg_speed
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"

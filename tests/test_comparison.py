@@ -21,12 +21,12 @@ from apiece.data.formats import open_dataset
 from apiece.data.generated import discs
 from apiece.data.label_images import write_label_images
 from apiece.data.writing import entries
-from apiece.division import divided
 from apiece.errors import CallError, InputError, Interrupted
 from apiece.metrics.scorer import Scorer
 from apiece.metrics.scorer import compare as difference
-from apiece.standings import Standing, score_found, score_tools
-from apiece.timing import PARTS
+from apiece.trials.division import divided
+from apiece.trials.standings import Standing, score_found, score_tools
+from apiece.trials.timing import PARTS
 
 TRAINING = {"crop": 32, "batch_size": 2, "precision": "32-true", "accelerator": "cpu", "evaluations": 2}
 OPTIONS = {

@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from apiece import methods as all_methods
-from apiece.comparison_page import write_comparison_page
 from apiece.data.coco import open_coco
 from apiece.data.dataset import Dataset
 from apiece.devices import best_device
-from apiece.division import Parts, divided
 from apiece.errors import CallError, InputError, Interrupted
 from apiece.files import write_text
 from apiece.journal import plain
-from apiece.method_options import MethodOptions, options_of, read_options
 from apiece.metrics.terminal import written
 from apiece.progress import clock, say
-from apiece.separate import run_apart
-from apiece.standing_tables import sheets
-from apiece.standings import DONE, Apart, Standing, differences, ranked, score_found, score_tools
-from apiece.trial_findings import send_over_test
-from apiece.trial_training import train_trial
-from apiece.trials import Budget, Trial
+from apiece.trials.division import Parts, divided
+from apiece.trials.findings import send_over_test
+from apiece.trials.method_options import MethodOptions, options_of, read_options
+from apiece.trials.page import write_comparison_page
+from apiece.trials.separate import run_apart
+from apiece.trials.standings import DONE, Apart, Standing, differences, ranked, score_found, score_tools
+from apiece.trials.tables import sheets
+from apiece.trials.training import train_trial
+from apiece.trials.trial import Budget, Trial
 
 PAGE, FIGURES = "comparison.html", "comparison.json"
 """Files of a comparison's folder, beside `cells/`, `runs/`, `found/` and `parts.json`, the names of its images."""

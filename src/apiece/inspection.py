@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from apiece.checks.images import Look, copies, look_at, rare_classes
 from apiece.data.dataset import Dataset
 from apiece.data.formats import part_names, recognize
 from apiece.data.soundness import Salvage, nothing, salvage
 from apiece.errors import InputError
 from apiece.faults import KINDS, Finding
 from apiece.files import write_text
-from apiece.image_faults import Look, copies, look_at, rare_classes
 from apiece.progress import say, track
 
 SHOWN = 5

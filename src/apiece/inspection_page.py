@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from apiece.checks.images import annotation
 from apiece.contact_sheets import fitted
 from apiece.draw import overlay
 from apiece.errors import InputError
 from apiece.faults import KINDS, Finding
-from apiece.image_faults import annotation
 from apiece.inspection import Inspection, Subject
 from apiece.instances import Instances
 from apiece.page import Page, Picture

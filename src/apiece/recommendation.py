@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from apiece import methods
-from apiece.bounds import Bound, bounds, losses
+from apiece.bounds.bound import Bound, bounds, losses
+from apiece.bounds.preference import NEAR, is_crowded, preferred, prior
+from apiece.bounds.traits import Traits
 from apiece.contact_sheets import with_masks
 from apiece.data.dataset import Dataset
 from apiece.data.formats import open_dataset
@@ -25,10 +27,8 @@ from apiece.journal import plain
 from apiece.metrics.report import Report
 from apiece.metrics.sheets import Sheet
 from apiece.metrics.terminal import written
-from apiece.preference import NEAR, is_crowded, preferred, prior
 from apiece.progress import track
 from apiece.statistics import Statistics, Survey
-from apiece.traits import Traits
 
 LOOKED_AT = 200
 """Images whose objects are looked at: as many as a training adapts a method to."""

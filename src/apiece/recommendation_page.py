@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from apiece.bounds import Bound, Loss, losses
+from apiece.bounds.bound import Bound, Loss, losses
+from apiece.bounds.excerpts import Window
 from apiece.data.dataset import Dataset
 from apiece.errors import InputError
-from apiece.excerpts import Window
 from apiece.inspection_page import within
 from apiece.methods import SUMMARIES
 from apiece.page import Page, Picture

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from apiece.checks.images import annotation, orientation
 from apiece.conversion import Writer, filled, find_writer
 from apiece.data.coco import write_coco_set
 from apiece.data.pillow import TURNS
 from apiece.data.writing import Entry
 from apiece.errors import InputError
 from apiece.faults import KINDS, Finding
-from apiece.image_faults import annotation, orientation
 from apiece.inspection import Inspection, Subject
 from apiece.instances import Instances
 from apiece.progress import track

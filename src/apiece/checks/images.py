@@ -8,16 +8,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 
+from apiece.checks.likeness import Likeness, likeness, pairs
+from apiece.checks.objects import OBJECT_FAULTS
+from apiece.checks.scene import Hit, Scene
 from apiece.data.dataset import Dataset
 from apiece.data.pillow import ORIENTATION
 from apiece.data.soundness import Rest, Salvage
 from apiece.errors import InputError
 from apiece.faults import Finding
 from apiece.instances import Instances
-from apiece.likeness import Likeness, likeness, pairs
 from apiece.masks import Size
-from apiece.object_faults import OBJECT_FAULTS
-from apiece.scene import Hit, Scene
 
 QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""

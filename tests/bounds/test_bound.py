@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from apiece import methods
-from apiece.bounds import Bound, bounds, losses
+from apiece.bounds.bound import Bound, bounds, losses
+from apiece.bounds.excerpts import Excerpt, excerpt
+from apiece.bounds.traits import Traits
 from apiece.data.generated import crossing_sticks, discs
-from apiece.excerpts import Excerpt, excerpt
 from apiece.instances import Instances
 from apiece.statistics import Statistics
-from apiece.traits import Traits
 
 
 def begun(name, data):

@@ -12,8 +12,8 @@ from apiece.instances import Instances, concatenate
 from apiece.methods.method import Method
 from apiece.prediction import look, sure, told
 from apiece.progress import track
-from apiece.timing import Stopwatch, peak_device_memory, peak_memory
-from apiece.trials import Trial, noting
+from apiece.trials.timing import Stopwatch, peak_device_memory, peak_memory
+from apiece.trials.trial import Trial, noting
 
 
 def send_over_test(trial: Trial) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from apiece.errors import InputError
-from apiece.separate import run_apart
+from apiece.trials.separate import run_apart
 
 
 def test_it_does_what_it_is_told_elsewhere(tmp_path):
@@ -35,7 +35,7 @@ def begun(folder: Path, code: str) -> tuple[subprocess.Popen, int]:
     code = f"import os, time; open({str(folder / 'new')!r}, 'w').write(str(os.getpid()))\n" + (
         f"os.rename({str(folder / 'new')!r}, {str(folder / 'pid')!r})\n{code}"
     )
-    outer = f"from apiece.separate import run_apart; run_apart(exec, {code!r})"
+    outer = f"from apiece.trials.separate import run_apart; run_apart(exec, {code!r})"
     process = subprocess.Popen([sys.executable, "-c", outer], stderr=subprocess.PIPE, text=True)
     wait_for(lambda: (folder / "pid").exists())
     return process, int((folder / "pid").read_text())

@@ -18,8 +18,9 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from apiece import methods
+from apiece.bounds.excerpts import Excerpt, excerpt
+from apiece.bounds.traits import Traits
 from apiece.data.dataset import Dataset
-from apiece.excerpts import Excerpt, excerpt
 from apiece.instances import Instances
 from apiece.methods.method import Method
 from apiece.metrics.table import Table
@@ -27,7 +28,6 @@ from apiece.prediction import ordered
 from apiece.progress import Line
 from apiece.scoring import Scorer
 from apiece.statistics import Statistics
-from apiece.traits import Traits
 
 EVERY = 1 << 40
 """COCO's AP counts 100 found objects in an image; here all count: that there are more is no fault of a method."""

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Integer, Real
 from numpy import ndarray
 
-from apiece.crossings import crossings
+from apiece.checks.crossings import crossings
+from apiece.checks.scene import Hit, Scene
 from apiece.metrics.overlap import overlap
-from apiece.scene import Hit, Scene
 
 LOOP = 1.0
 """A loop of an outline smaller than so many pixels is an annotator's trembling hand."""

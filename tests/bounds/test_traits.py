@@ -1,7 +1,7 @@
 import numpy as np
 
+from apiece.bounds.traits import TRAITS, Traits, common_share, percent
 from apiece.instances import Instances
-from apiece.traits import TRAITS, Traits, common_share, percent
 
 NAMES = [trait.name for trait in TRAITS]
 
@@ -35,7 +35,7 @@ def test_common_share_is_that_of_pixels_on_which_others_lie():
 
 
 def test_of_many_objects_only_some_shapes_are_measured(monkeypatch):
-    monkeypatch.setattr("apiece.traits.MEASURED", 2)
+    monkeypatch.setattr("apiece.bounds.traits.MEASURED", 2)
     label_map = np.zeros((4, 40), np.uint16)
     for number in range(5):
         label_map[1:3, 8 * number : 8 * number + 3] = number + 1

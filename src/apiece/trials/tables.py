@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apiece.metrics.sheets import Sheet
-from apiece.standings import MAIN, Standing
-from apiece.timing import PARTS
+from apiece.trials.standings import MAIN, Standing
+from apiece.trials.timing import PARTS
 
 _INTERVALS = "In brackets 95 % intervals, by resampling the images."
 _TIME = ("", "whole image", *PARTS)

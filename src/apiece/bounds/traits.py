@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from apiece.geometry import close_boxes, nearest_distance, shape_of
+from apiece.bounds.geometry import close_boxes, nearest_distance, shape_of
 from apiece.instances import Instances
 from apiece.regions import properties
 

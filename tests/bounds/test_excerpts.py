@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from apiece.bounds.excerpts import excerpt
 from apiece.data.generated import discs
-from apiece.excerpts import excerpt
 from apiece.instances import Instances
 
 
@@ -19,7 +19,7 @@ def test_an_image_of_usual_size_is_taken_whole():
 
 
 def test_of_a_large_image_a_window_around_an_object_is_taken(monkeypatch):
-    monkeypatch.setattr("apiece.excerpts.LARGEST", 400)
+    monkeypatch.setattr("apiece.bounds.excerpts.LARGEST", 400)
     label_map = np.zeros((100, 120), np.uint16)
     label_map[70:80, 90:100], label_map[0:5, 0:5] = 1, 2
     truth = Instances.from_label_map(label_map, np.array([3, 1]))
@@ -32,7 +32,7 @@ def test_of_a_large_image_a_window_around_an_object_is_taken(monkeypatch):
 
 
 def test_of_many_classes_the_window_is_smaller(monkeypatch):
-    monkeypatch.setattr("apiece.excerpts.VALUES", 17 * 900)
+    monkeypatch.setattr("apiece.bounds.excerpts.VALUES", 17 * 900)
     truth = Instances.from_dense(np.ones((1, 50, 50), bool))
     assert excerpt(data_of(truth), 0).truth.size == (30, 30)
     several = replace(data_of(truth), classes=tuple("abcdefghijklmnopqrstuvwxyz"))

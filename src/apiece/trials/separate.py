@@ -26,7 +26,7 @@ def run_apart(work: Callable[[Any], None], argument: Any) -> None:
         InputError: the process was killed.
         KeyboardInterrupt: this process was interrupted; the other one has ended.
     """
-    command = [sys.executable, "-c", "from apiece.separate import serve; serve()"]
+    command = [sys.executable, "-c", "from apiece.trials.separate import serve; serve()"]
     # A session of its own: the terminal's Ctrl-C would reach it too, and a second signal stops a training at once.
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2, start_new_session=True)
     try:

@@ -1,8 +1,8 @@
 import numpy as np
 
 from apiece import methods
+from apiece.bounds.preference import CROWDED, SPARSE, SPARSE_SLOWLY, is_crowded, preferred, prior
 from apiece.instances import Instances
-from apiece.preference import CROWDED, SPARSE, SPARSE_SLOWLY, is_crowded, preferred, prior
 from apiece.statistics import Survey
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from apiece import methods
 from apiece.methods.method import Method, Stage
 from apiece.parts.normalization import Normalization
-from apiece.timing import machine, peak_device_memory, peak_memory
 from apiece.training import train
-from apiece.trials import Trial, noting
+from apiece.trials.timing import machine, peak_device_memory, peak_memory
+from apiece.trials.trial import Trial, noting
 
 POINTS = 200
 """Points of a curve of losses that are kept."""

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from apiece.checks.likeness import likeness, pairs
 from apiece.data.generated import crossing_sticks, discs
-from apiece.likeness import likeness, pairs
 
 
 def found(images):

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from apiece.division import Parts
 from apiece.errors import CallError, InputError, TrainingError
 from apiece.files import write_text
 from apiece.journal import plain
-from apiece.method_options import MethodOptions
+from apiece.trials.division import Parts
+from apiece.trials.method_options import MethodOptions
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from apiece.division import Parts
-from apiece.lineups import found_picture, telling, truth_picture, worst_of
 from apiece.metrics.mistakes import KINDS
 from apiece.page import Page
 from apiece.pairs import Shown, pair_picture
 from apiece.score_page import showing
-from apiece.speed_chart import Mark, svg_speed
-from apiece.standing_tables import sheets
-from apiece.standings import RANKED_BY, Standing
+from apiece.trials.division import Parts
+from apiece.trials.lineups import found_picture, telling, truth_picture, worst_of
+from apiece.trials.speed_chart import Mark, svg_speed
+from apiece.trials.standings import RANKED_BY, Standing
+from apiece.trials.tables import sheets
 
 SHOWN = 8
 """Images that are shown under all methods."""

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from apiece.geometry import close_boxes, convexity, nearest_distance, seen_share, shape_of, suppressed
+from apiece.bounds.geometry import close_boxes, convexity, nearest_distance, seen_share, shape_of, suppressed
 
 Y, X = np.mgrid[:41, :41]
 DISC = (Y - 20) ** 2 + (X - 20) ** 2 <= 400
@@ -69,7 +69,7 @@ def overlaps(boxes):
 
 @pytest.mark.parametrize("at_once", [1, 50, 1 << 20])
 def test_close_boxes_are_those_of_all_pairs(monkeypatch, at_once):
-    monkeypatch.setattr("apiece.geometry.AT_ONCE", at_once)
+    monkeypatch.setattr("apiece.bounds.geometry.AT_ONCE", at_once)
     generator = np.random.default_rng(0)
     corner = generator.uniform(0, 30, (60, 2))
     boxes, labels = np.hstack([corner, corner + generator.uniform(5, 20, (60, 2))]), generator.integers(0, 2, 60)

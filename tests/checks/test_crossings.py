@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from apiece.crossings import crossings
+from apiece.checks.crossings import crossings
 from apiece.polygons import crop_to_polygons
 
 BOW = np.array([[0, 0], [10, 10], [10, 0], [0, 10]], float)
