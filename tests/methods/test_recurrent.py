@@ -190,6 +190,16 @@ def test_it_stops_where_the_probability_falls():
     assert not outputs["maps"][0, 3].any() and outputs["maps"][0, 2].any()
 
 
+def test_it_finds_as_many_as_are_expected():
+    method = made(max_objects=20, count="expected")
+    taken = stopping(method, [0.9, 0.8, 0.7, 0.4, 0.3, 0.2, 0.3, 0.01, 0.9])
+    outputs = method.infer(torch.rand(1, 1, *SIZE), [Frame(SIZE, SIZE)])
+    assert len(taken) == 8
+    # The sum is 3.6.
+    np.testing.assert_allclose(outputs["scores"][0], [0.9, 0.8, 0.7, 0.4, 0, 0, 0, 0], rtol=1e-5)
+    assert not outputs["maps"][0, 4:].any() and outputs["maps"][0, 3].any()
+
+
 def test_it_goes_on_to_the_limit_and_says_so():
     method = made(max_objects=3, mask_threshold=0.0, exclusive=False)
     taken = stopping(method, [0.9] * 9)

@@ -37,19 +37,17 @@ from apiece.parts.recurrence import Feedback, Recurrence, Start, Steps, places
 from apiece.parts.sequence_loss import Found, sequence_loss
 from apiece.statistics import Statistics
 
+FAINT = 0.02
+"""A score below which nothing more is to be expected."""
 USUAL_MOST = 20
 """Objects of an image that are looked for where no data has said how many there may be."""
 
-PAPER = Recipe(
-    (Stage(crop=1024, batch_size=1, lr=1e-4),), 200_000, "adam", 0.0, schedule="constant",
-    augmentation={"rotation": 180.0, "quarter_turns": False},
-)  # fmt: skip
+PAPER = Recipe((Stage(crop=1024, batch_size=1, lr=1e-4),), 200_000, "adam", 0.0, schedule="constant",
+               augmentation={"rotation": 180.0, "quarter_turns": False})  # fmt: skip
 """The authors' program for plants, without its clamp of the gradient's elements to -5..5 (`clip=5` is near to it)."""
 
-LIGHT = Recipe(
-    (Stage(crop=1024, batch_size=4, lr=2e-3),), clip=5.0, average=0.998,
-    augmentation={"rotation": 180.0, "centered": 0.0},
-)  # fmt: skip
+LIGHT = Recipe((Stage(crop=1024, batch_size=4, lr=2e-3),), clip=5.0, average=0.998,
+               augmentation={"rotation": 180.0, "centered": 0.0})  # fmt: skip
 
 
 class Recurrent(Method):
@@ -70,8 +68,7 @@ class Recurrent(Method):
         fixed: whether all images are made as large as fits the canvas, and padded to it.
         step: pixels from one place of a map to the next; None = 4 (1 with the tiny network; the authors' 5 and 8).
         width: R, channels of features and memory; None = 32 (8 with the tiny network; the authors' 30 and 100).
-        layers: of the ConvLSTM.
-        kernel: side of its convolutions.
+        layers, kernel: of the ConvLSTM; the side of its convolutions.
         focus: whether one place is looked at first and the others are compared with it, or each place's value comes
             from its own memory.
         coarse: places of a map to a side of one of the memory; None = 2 with a focus, else 1, as it must be.
@@ -83,8 +80,7 @@ class Recurrent(Method):
         stop_bias: of the score, to begin with; the authors have 10.
         matching: "first": the first n of the steps are matched with the n objects (the authors' program, which trains
             the later ones to stop); "any": the best n of all (the paper's formula).
-        stop_weight: lambda, of the scores' cross entropy.
-        class_weight: of the classes' cross entropy.
+        stop_weight, class_weight: lambda, of the scores' cross entropy; of the classes'.
         share_weight: of the divergence of a map before its sigmoid, a share for each place, from its object's places.
         look_weight: of looking at objects not yet found, minus the logarithm of the part that does.
         extra_steps: steps that are learned beyond the last object.
@@ -96,7 +92,8 @@ class Recurrent(Method):
         truncation: steps through which gradients go back; None = all.
         checkpointing: steps whose inner values are computed again for the gradient instead of being kept, together;
             None = all are kept.
-        stop_threshold: the score below which nothing more is looked for.
+        count: objects are those before a score below `stop_threshold` ("threshold", the paper), or as many as are
+            expected, the sum of all scores down to one below 0.02 ("expected", ours; some steps more).
         mask_threshold: pixels of a map above it are the object's; the authors have 0.9 for plants.
         exclusive: whether a pixel belongs to the earliest of the objects that claim it, or to all.
         max_objects: the most objects looked for in an image; None = a quarter more than the data's most.
@@ -136,6 +133,7 @@ class Recurrent(Method):
         longest: int | None = None,
         truncation: int | None = None,
         checkpointing: int | None = None,
+        count: Literal["threshold", "expected"] = "threshold",
         stop_threshold: float = 0.5,
         mask_threshold: float = 0.5,
         exclusive: bool = True,
@@ -258,16 +256,20 @@ class Recurrent(Method):
         """Maps, scores and classes of images of one padded size, until all of them have stopped."""
         going = torch.ones(len(images), 1, dtype=torch.bool, device=images.device)
         found: list[dict[str, Tensor]] = []
-        steps = islice(self.recurrence.each(self._start(images, sizes)), self.most)
-        for maps, logits, classes, _ in steps:
+        least = FAINT if self.count == "expected" else self.stop_threshold
+        for maps, logits, classes, _ in islice(self.recurrence.each(self._start(images, sizes)), self.most):
             scores = logits.sigmoid()
-            going = going & (scores >= self.stop_threshold)
+            going = going & (scores >= least)
             found.append({"maps": maps.sigmoid() * going[..., None, None], "scores": scores * going})
             if classes is not None:
                 found[-1]["classes"] = classes.softmax(2) * going[..., None]
             if not bool(going.any()):
                 break
-        return {name: torch.cat([one[name] for one in found], 1) for name in found[0]}
+        steps = {name: torch.cat([one[name] for one in found], 1) for name in found[0]}
+        if self.count == "expected":
+            counted = torch.arange(len(found), device=images.device) + 0.5 < steps["scores"].sum(1, keepdim=True)
+            steps = {name: torch.einsum("bt...,bt->bt...", one, counted.to(one)) for name, one in steps.items()}
+        return steps
 
     def _start(self, images: Float[Tensor, "B C H W"], sizes: Integer[Tensor, "B 2"]) -> Start:
         """The features of images, and of which places they are."""
