@@ -2,8 +2,8 @@
 
 1. Left are the methods whose upper bound (AP) is at most `NEAR` below the best one's. What a training loses is mostly
    more than that, so that a smaller difference decides nothing; a larger one is in the way whatever a network learns.
-2. Their order is a prior, no measurement on the images at hand: `CROWDED` where images hold many or small objects, else
-   `SPARSE`, or without a GPU `SPARSE_SLOWLY`. `apiece compare` measures.
+2. Their order is a prior, measured on other images: `CROWDED` where images hold many or small objects, else
+   `SPARSE`, or without a GPU `SPARSE_SLOWLY`. `apiece compare` measures on those at hand.
 """
 
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ NEAR = 0.05
 MANY, LITTLE = 10, 32.0
 """Crowded: half of the images hold so many objects, or half of the objects are less than so many pixels across."""
 CROWDED = (
-    "SpatialEmbedding", "SOLO", "Discriminative", "DCME", "MaskRCNN", "PointRend", "YOLACT", "PolarMask", "Recurrent"
+    "SpatialEmbedding", "PolarMask", "DCME", "PointRend", "Discriminative", "SOLO", "YOLACT", "MaskRCNN", "Recurrent"
 )  # fmt: skip
-"""Pixels that point at centers learned crowds of small objects quickest (dev/log.md: nuclei, sticks, leaves)."""
+"""By what each learned of nuclei in 10 to 25 minutes (dev/log.md, docs/results.html)."""
 SPARSE = (
     "MaskRCNN", "PointRend", "SOLO", "YOLACT", "SpatialEmbedding", "PolarMask", "Discriminative", "DCME", "Recurrent"
 )  # fmt: skip
-"""The papers' order on scenes of few large objects of several classes."""
+"""The papers' order on scenes of few large objects of several classes, with networks that want a GPU."""
 SPARSE_SLOWLY = (
-    "SOLO", "SpatialEmbedding", "MaskRCNN", "YOLACT", "PolarMask", "PointRend", "Discriminative", "DCME", "Recurrent"
+    "DCME", "PointRend", "Discriminative", "SOLO", "PolarMask", "YOLACT", "SpatialEmbedding", "MaskRCNN", "Recurrent"
 )  # fmt: skip
-"""The same without a GPU: light networks and one stage before two."""
+"""By what each learned of fruits and nuts in 10 minutes on two cores (docs/results.html)."""
 
 
 def is_crowded(survey: Survey) -> bool:
