@@ -74,9 +74,7 @@ class State:
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if isinstance(error, InputError | CallError):
                 raise
-            raise InputError(
-                f"{path}: is damaged, or of another version ({error}): begin the training anew, without --resume."
-            ) from error
+            raise InputError(_damaged(path, error)) from error
 
     def _restore(
         self,
@@ -111,6 +109,10 @@ class State:
         return {name: facts[name] for name in ("options", "arguments", "card")}
 
 
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path}: is damaged, or of another version ({error}): begin the training anew, without --resume."
+
+
 def saved_arguments(path: Path) -> dict[str, Any]:
     """The method's arguments when a state was saved.
 
@@ -118,10 +120,12 @@ def saved_arguments(path: Path) -> dict[str, Any]:
         InputError: the file is missing or damaged, or no state.
     """
     notes = read_notes(path)
+    if "training" not in notes:
+        raise InputError(f"{path}: is not the state of a training.")
     try:
         return {name: rebuilt(value) for name, value in notes["training"]["arguments"].items()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: is not the state of a training, or of another version ({error}).") from error
+        raise InputError(_damaged(path, error)) from error
 
 
 def _load_optimizer(optimizer: Optimizer, groups: list[dict[str, Any]], tensors: dict[str, torch.Tensor]) -> None:
