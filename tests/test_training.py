@@ -250,8 +250,8 @@ def test_the_network_is_as_deep_as_large_objects_need_and_is_kept(tmp_path):
     model = SpatialEmbedding(1, channels=1)
     quick: dict[str, Any] = {"quiet": True, "validation": 0, "steps": 1}
     train(model, LARGE, out=tmp_path / "run", **quick)
-    assert model.arguments["widths"] == (24, 32, 64, 96, 128, 128)
-    assert model.stride == 64
+    assert model.arguments["widths"] == (24, 32, 64, 96, 128)
+    assert model.stride == 32
     assert same(weights(checkpoint.load(tmp_path / "run" / MODEL)), weights(model))
     further = train(SpatialEmbedding(1, channels=1), DATA, start_from=model, **quick)
     assert further.arguments["widths"] == model.arguments["widths"]

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 WIDTHS = (32, 64, 96, 128)
-"""Channels at strides 2, 4, 8, 16: for objects of up to about 60 pixels."""
+"""Channels at strides 2, 4, 8, 16: for objects of up to 80 pixels."""
 DETAIL = 16
 """Channels at full resolution, for objects of a few pixels."""
 LARGE = 48.0
@@ -38,16 +38,16 @@ def shape_of(widths: Sequence[int] | None, detail: int | None) -> Shape:
 
 
 def shape_for(small: float, large: float) -> Shape:
-    """The U-Net for objects of some sizes in pixels: the deepest stride is a quarter of a large object's or more.
+    """The U-Net for objects of some sizes in pixels: the deepest stride is a fifth of a large object's length or more.
 
-    So deep, a place sees a large object whole. With four levels and objects of 100 to 200 pixels the distance to the
-    center of mass is not learned at all, and with six in minutes.
+    So deep, a place sees a large object whole. Four levels are enough for lengths of 70; with objects of 200 the
+    distance to the center of mass is not learned with four at all, and with six in minutes.
 
     Args:
         small: the diameter of small objects.
         large: the longer side of large ones.
     """
-    levels = min(max(ceil(log2(max(large, 1.0) / 4)), len(WIDTHS)), 7)
+    levels = min(max(ceil(log2(max(large, 1.0) / 5)), len(WIDTHS)), 7)
     fine = WIDTHS if small < LARGE else (24, *WIDTHS)
     widths = (*fine[: min(len(fine), levels)], *[WIDTHS[-1]] * max(0, levels - len(fine)))
     return {"widths": widths, "detail": DETAIL if small < LARGE else 0}
