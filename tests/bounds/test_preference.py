@@ -38,7 +38,7 @@ def test_many_or_small_objects_are_crowded():
 
 def test_few_large_objects_have_another_order_with_and_without_a_gpu():
     assert prior(True, "cpu") == prior(True, "cuda") == CROWDED
-    assert prior(False, "cuda")[0] == "MaskRCNN" and prior(False, "cpu")[0] == "DCME"
+    assert prior(False, "cuda")[0] == "MaskRCNN" and prior(False, "cpu")[0] == "SpatialEmbedding"
 
 
 def test_each_order_names_every_method():

@@ -23,7 +23,7 @@ SPARSE = (
 )  # fmt: skip
 """The papers' order on scenes of few large objects of several classes, with networks that want a GPU."""
 SPARSE_SLOWLY = (
-    "DCME", "PointRend", "Discriminative", "SOLO", "PolarMask", "YOLACT", "SpatialEmbedding", "MaskRCNN", "Recurrent"
+    "SpatialEmbedding", "DCME", "Discriminative", "PointRend", "SOLO", "PolarMask", "YOLACT", "MaskRCNN", "Recurrent"
 )  # fmt: skip
 """By what each learned of fruits and nuts in 10 minutes on two cores (docs/results.html)."""
 
