@@ -63,7 +63,7 @@ def load(path: Path | str, where: str | device = "cpu") -> Method:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: is damaged, or made by another version (apiece {written}): {reason}") from error
-    # As in training: convolutions are quicker so, Mask R-CNN's by a third.
+    # As in training: a forward pass takes 0.7 to 0.8 of the time.
     return model.to(where, memory_format=channels_last).eval()  # pyright: ignore[reportCallIssue]
 
 

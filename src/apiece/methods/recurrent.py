@@ -214,8 +214,8 @@ class Recurrent(Method):
     def forward(self, images: Float[Tensor, "B C H W"], sizes: Integer[Tensor, "B 2"]) -> dict[str, Tensor]:
         """Maps B T h w (0..1), scores B T and, of several classes, classes B T C: T steps, in their order.
 
-        From the step on whose score is below the threshold an image's scores and maps are zero; T is as many as any
-        image needs. Images of different sizes go through the network apart.
+        Beyond the steps that are objects (see `count`) an image's scores and maps are zero; T is as many as any image
+        needs. Images of different sizes go through the network apart.
         """
         canvas = self._padded(images)
         padded = [self._extent(size) for size in sizes.tolist()]

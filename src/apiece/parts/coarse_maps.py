@@ -1,7 +1,6 @@
 """Maps with a place for each `step` x `step` pixels of the network's image, and masks at the original size."""
 
 from math import ceil
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,22 +9,8 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional
 
-from apiece.masks import Box, Size
-
-
-@runtime_checkable
-class Resized(Protocol):
-    """An image's size in its file and in the network: a `Frame`."""
-
-    @property
-    def original(self) -> Size:
-        """In the file."""
-        ...
-
-    @property
-    def size(self) -> Size:
-        """In the network, without padding."""
-        ...
+from apiece.masks import Box
+from apiece.parts.paste import Resized
 
 
 def cut_out(

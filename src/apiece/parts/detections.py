@@ -1,7 +1,6 @@
 """What detectors with a mask for each box put out: B Q boxes, scores, labels, soft masks; a score of 0 is no object."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 from warnings import warn
 
 import numpy as np
@@ -12,27 +11,12 @@ from torch import Tensor
 
 from apiece import draw
 from apiece.instances import Instances
-from apiece.masks import Size
 from apiece.parts.anchors import matches
 from apiece.parts.box_masks import mask_targets, objects_of
+from apiece.parts.paste import Resized
 from apiece.parts.true_boxes import Truth
 
 CPU = torch.device("cpu")
-
-
-@runtime_checkable
-class Resized(Protocol):
-    """An image's size in its file and in the network: a `Frame`."""
-
-    @property
-    def original(self) -> Size:
-        """In the file."""
-        ...
-
-    @property
-    def size(self) -> Size:
-        """In the network, without padding."""
-        ...
 
 
 def decoded(outputs: dict[str, Tensor], frames: Sequence[Resized]) -> list[Instances]:

@@ -1,6 +1,7 @@
 """Soft values of one object's window, brought from network to original size."""
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,6 +12,21 @@ from torch.nn.functional import grid_sample
 
 from apiece.instances import Instances
 from apiece.masks import Box, Size
+
+
+@runtime_checkable
+class Resized(Protocol):
+    """An image's size in its file and in the network: a `Frame`."""
+
+    @property
+    def original(self) -> Size:
+        """In the file."""
+        ...
+
+    @property
+    def size(self) -> Size:
+        """In the network, without padding."""
+        ...
 
 
 def paste(values: Float[ndarray, "h w"], box: Box, size: Size, original: Size) -> tuple[Float[ndarray, "a b"], Box]:
