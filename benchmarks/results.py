@@ -119,8 +119,9 @@ def write_page() -> None:
         "Each method is trained from scratch with its light network and its own defaults for the same minutes on the "
         "same images, and judged by the same code on images that none has seen. AP is COCO's mask AP with its interval "
         "by resampling images; accuracy is tp / (tp + fp + fn) at IoU 0.5 and the threshold chosen by validation "
-        "images. The bound is decode(ideal(truth)): the AP that the representation could reach. ms: the median from an "
-        "image's file to its label image's.",
+        "images. The bound is decode(ideal(truth)): the AP that the representation could reach, on images of the same "
+        "set. ms: the median from an image's file to its label image's, while other jobs ran: rough, and not to be "
+        "compared beyond a factor of two.",
         "Minutes are short: this shows what a small machine learns quickly, not what a method can do at last.",
     )
     for name, about in SETS.items():
@@ -128,7 +129,7 @@ def write_page() -> None:
         page.heading(name.replace("_", " "))
         page.text(about[0].upper() + about[1:] + ".")
         order = sorted(PLACES, key=lambda one: -(found[one]["figures"]["AP"]["value"] or 0) if one in found else 1)
-        page.table([row(method, found.get(method), bounds.get(method)) for method in order], HEAD)
+        page.table([row(method, found.get(method), bounds.get(method)) for method in order], HEAD, decimals=3)
         marks = [
             Mark(method, *interval(cell), cell["milliseconds"]["total"]["median"], list(PLACES).index(method))
             for method, cell in found.items()
