@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torchvision.ops import roi_align
 
 from apiece.parts.regions import levels, pooled
 
@@ -61,3 +62,27 @@ def test_no_boxes_have_no_features_but_a_gradient():
     maps = torch.rand(1, 2, 8, 8, requires_grad=True)
     pooled([maps], [4], [torch.zeros(0, 4)], 7).sum().backward()
     assert maps.grad is not None and not maps.grad.any()
+
+
+@pytest.mark.parametrize("sampling", [1, 2, 3])
+@pytest.mark.parametrize("aligned", [True, False])
+def test_features_and_gradients_equal_torchvisions(sampling, aligned):
+    generator = torch.Generator().manual_seed(sampling)
+    maps = torch.randn(2, 5, 17, 23, generator=generator)
+    corners = torch.rand(60, 2, generator=generator) * 130 - 30  # some outside of the image on each side
+    boxes = torch.cat([corners, corners + torch.rand(60, 2, generator=generator) ** 2 * 120], 1)
+    boxes[0] = torch.tensor([3.0, 4, 3, 4])
+    images = (torch.arange(60) >= 25).float()
+    weights = torch.randn(60, 5, 7, 7, generator=generator)
+    results = []
+    for rows in (False, True):
+        own = maps.clone().requires_grad_()
+        if rows:
+            found = pooled([own], [4], [boxes[:25], boxes[25:]], 7, aligned=aligned, sampling=sampling)
+        else:
+            found = roi_align(own, torch.cat([images[:, None], boxes], 1), 7, 1 / 4, sampling, aligned)
+        (found * weights).sum().backward()
+        results.append((found, own.grad))
+    (theirs, their_gradient), (ours, our_gradient) = results
+    assert torch.allclose(ours, theirs, atol=2e-5)
+    assert torch.allclose(our_gradient, their_gradient, atol=2e-5)

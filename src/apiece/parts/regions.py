@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.ops import roi_align, roi_pool
 
+from apiece.parts.alignment import aligned_rows
+
 CANONICAL_SIDE, CANONICAL_STRIDE = 224, 16
 """A box of this side (the root of its area) is of the map of this stride."""
 
@@ -39,16 +41,20 @@ def pooled(
     images = torch.repeat_interleave(torch.arange(len(boxes)), torch.tensor(lengths)).to(maps[0].device)
     regions = torch.cat([images[:, None].float(), torch.cat(list(boxes))], 1)
     level = levels(regions[:, 1:], strides)
-    result = maps[0].new_zeros(len(regions), maps[0].shape[1], side, side, dtype=torch.float32)
+    channels = maps[0].shape[1]
+    result = maps[0].new_zeros(len(regions), side, side, channels, dtype=torch.float32)
     for number, (one, stride) in enumerate(zip(maps, strides, strict=True)):
         members = (level == number).nonzero().squeeze(1)
+        own = regions[members]
         # Also of no box: every map shall have a gradient.
         if kind == "pool":
-            cells = roi_pool(one.float(), regions[members], side, 1 / stride)
+            cells = roi_pool(one.float(), own, side, 1 / stride).permute(0, 2, 3, 1)
+        elif sampling and one.device.type == "cpu":
+            cells = aligned_rows(one.float(), own, side, stride, sampling, aligned)
         else:
-            cells = roi_align(one.float(), regions[members], side, 1 / stride, sampling, aligned)
+            cells = roi_align(one.float(), own, side, 1 / stride, sampling, aligned).permute(0, 2, 3, 1)
         result[members] = cells
-    return result
+    return result.permute(0, 3, 1, 2)
 
 
 def levels(boxes: Float[Tensor, "R 4"], strides: Sequence[int]) -> Tensor:
