@@ -132,7 +132,7 @@ def test_classes_are_learned_of_matched_steps():
 
 
 def test_the_number_of_learned_steps_grows_with_the_training():
-    method = made(max_objects=10, first_steps=2, curriculum=0.5, extra_steps=1)
+    method = made(max_objects=10, first_steps=2, curriculum=0.5, extra_steps=1, embed_first=0)
     course = []
     for progress in (0, 0.1, 0.25, 0.4, 0.5, 1):
         method.at(progress)
@@ -148,8 +148,22 @@ def test_the_number_of_learned_steps_grows_with_the_training():
     assert seen[0] == 2 and seen[-1] == 7
 
 
+def test_embeddings_are_learned_before_sequences():
+    method = made(embed_first=0.4, max_objects=10, first_steps=2, curriculum=0.5)
+    images, targets = torch.rand(1, 1, *SIZE), [squares(3)]
+    for progress, steps in ((0.0, 2), (0.39, 2), (0.4, 2), (0.7, 11), (1.0, 11)):
+        method.at(progress)
+        terms = method.loss(images, targets)
+        assert method.learned_steps == steps and terms["embed"] > 0
+        assert all(bool(term > 0) == (progress >= 0.4) for name, term in terms.items() if name != "embed")
+    method.at(0)
+    sum(method.loss(images, targets).values()).backward()
+    assert all(weight.grad is not None for weight in method.parameters())
+    assert "embed" not in made(embed_weight=0).loss(images, targets)
+
+
 def test_true_masks_are_fed_back_at_the_beginning_only():
-    method, starts = made(taught=0.5), []
+    method, starts = made(taught=0.5, embed_first=0), []
     method.recurrence.register_forward_hook(lambda _, given, __: starts.append(given[0].taught is not None))
     for progress in (0.0, 0.49, 0.5, 1.0):
         method.at(progress)
@@ -221,7 +235,7 @@ def test_the_earlier_object_owns_what_two_claim_unless_they_may_share():
 def test_the_whole_map_decides_on_a_fixed_canvas_only():
     with pytest.raises(CallError, match="fixed=True"):
         made(stop="whole")
-    method = made(stop="whole", fixed=True, canvas=SIZE)
+    method = made(stop="whole", fixed=True, canvas=SIZE, stop_bias=-2)
     assert method.recurrence.score.in_features == 8 * (SIZE[0] // 2) * (SIZE[1] // 2)
     for size in ((10, 12), SIZE):
         assert method.predict(torch.rand(1, 1, *size))[0].size == size

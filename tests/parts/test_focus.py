@@ -27,23 +27,38 @@ def test_without_anything_learned_places_are_compared_by_their_distance():
     with torch.no_grad():
         focus.key.weight.zero_()
         focus.value.weight.zero_()
+        focus.embedding.weight.zero_()
+        focus.embedding.bias.zero_()
+    begun = focus.begin(torch.randn(2, 3, 6, 10))
     values, looks, gain = focus(begun, h, told, valid)
     row, column = np.mgrid[:6, :10]
     for image in range(2):
         y, x = divmod(int(looks[image].argmax()), 10)
-        expected = -4 * ((row - y) ** 2 + (column - x) ** 2) / REACH**2
+        # 2 and 3 to a distance of one, by keys and by embeddings; an object there as likely as not
+        expected = -(4 + 9) * ((row - y) ** 2 + (column - x) ** 2) / REACH**2 - np.log(2)
         np.testing.assert_allclose(values[image].detach(), expected, rtol=1e-5, atol=1e-6)
     assert not gain.any()
 
 
-def test_no_place_lies_nearer_by_its_keys_than_the_one_that_is_looked_at():
+def test_no_place_lies_nearer_than_the_one_that_is_looked_at():
     focus, begun, h, told, valid = given()
     with torch.no_grad():
         focus.value.weight.zero_()
+        begun[:, -1] = 100  # surely an object's
     values, looks, _ = focus(begun, h, told, valid)
     for image in range(2):
         assert values[image].flatten()[looks[image].argmax()].item() == pytest.approx(0, abs=1e-9)
         assert values[image].max() < 1e-9 and values[image].min() < -0.5
+
+
+def test_what_is_no_objects_is_neither_looked_at_nor_seen():
+    focus, begun, h, told, valid = given()
+    nowhere = torch.zeros(6, 10, dtype=torch.bool)
+    nowhere[:, :7] = True
+    begun[:, -1] = torch.where(nowhere, -30.0, 0.0)
+    values, looks, _ = focus(begun, h, told, valid)
+    assert (looks[:, nowhere].exp() < 1e-9).all()
+    assert (values[:, nowhere] < values[:, ~nowhere].amin(1, keepdim=True)).all()
 
 
 def test_what_is_found_already_changes_where_it_looks():

@@ -8,11 +8,12 @@ import torch
 
 from apiece.instances import Instances
 from apiece.methods.mask_rcnn import MaskRCNN
+from apiece.parts.batching import each_apart
 from apiece.parts.box_head import BACKGROUND, UNKNOWN, Sampled, box_losses, detect, sample_regions
 from apiece.parts.detection_rules import Rules, following, shrunk
 from apiece.parts.proposals import Proposed, proposal_losses, propose
 from apiece.parts.true_boxes import Truth
-from apiece.parts.two_stage import drawing, each_apart
+from apiece.parts.two_stage import drawing
 
 CPU = torch.device("cpu")
 

@@ -29,6 +29,7 @@ from apiece.networks.dense import DenseName, dense, head_names
 from apiece.networks.unet import shape_for, shape_of
 from apiece.parts.batching import by_size
 from apiece.parts.classes import padded_rows
+from apiece.parts.embeddings import pull, push
 from apiece.parts.mean_shift import EXACT, group_by_mean_shift, group_by_nearest_center
 from apiece.parts.normalization import Normalization
 from apiece.parts.owners import Owners
@@ -178,23 +179,14 @@ class Discriminative(Method):
         means = truth.sums(own) / truth.sizes[:, None]
         # Where an object lies in the image is not drift.
         places = truth.means(self.places(height, width, own.device).to(own.dtype))
-        distance = (own - means.index_select(0, truth.objects)).norm(dim=1)
-        variance = truth.sums((distance - self.variance_margin).relu().square()) / truth.sizes
         counts = torch.bincount(truth.labels, minlength=self.num_classes)
         classes = (counts > 0).sum().clamp(min=1)
         # Each object's share of the mean over classes of the mean over objects.
         share = 1 / (counts[truth.labels] * classes).to(own.dtype)
-        terms["variance"] = (variance * share).sum()
-        terms["distance"] = self._distance_loss(means, truth.labels, counts) / classes
+        terms["variance"] = (pull(own, means, truth, self.variance_margin) * share).sum()
+        terms["distance"] = push(means, truth.labels, self.distance_margin) / classes
         terms["regularization"] = ((means - places).norm(dim=1) * share).sum()
         return terms
-
-    def _distance_loss(self, means: Float[Tensor, "N D"], labels: Int[Tensor, " N"], counts: Tensor) -> Tensor:
-        """The sum over classes of the mean over ordered pairs of different objects."""
-        distance = torch.cdist(means, means, compute_mode=EXACT)
-        pairs = (labels[:, None] == labels).fill_diagonal_(False)
-        weight = pairs / (counts * (counts - 1)).clamp(min=1)[labels].to(means.dtype)
-        return ((2 * self.distance_margin - distance).relu().square() * weight).sum()
 
     def _semantic_loss(self, semantic: Float[Tensor, "C H W"], truth: Owners) -> Tensor:
         """Cross-entropy of classes and background, the mean over all pixels of which something is known."""

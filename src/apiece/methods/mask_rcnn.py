@@ -21,19 +21,20 @@ from apiece.masks import Size
 from apiece.methods.method import Frame, Method, Recipe, Stage
 from apiece.networks.backbones import Norm
 from apiece.networks.pyramid import Pyramid
+from apiece.parts.batching import each_apart
 from apiece.parts.box_head import rectified
 from apiece.parts.box_masks import mask_targets
 from apiece.parts.detection_rules import Rules, following, shrunk
 from apiece.parts.detections import announce_limit, corrected, decoded, ideal, pictures
 from apiece.parts.normalization import Normalization
 from apiece.parts.true_boxes import Truth
-from apiece.parts.two_stage import PYRAMID, SIZES, Learned, TwoStage, drawing, each_apart
+from apiece.parts.two_stage import PYRAMID, SIZES, Learned, TwoStage, drawing
 from apiece.statistics import COARSE_FROM, Statistics
 
 POOLED = 14
 """Side of the features that a mask is made from; the mask's is twice that."""
 
-MASK_LAYERS = {"tiny": (1, "none"), "small": (2, "batch"), "": (4, "none")}
+MASK_LAYERS = {"tiny": (1, "none"), "small": (4, "batch"), "": (4, "none")}
 """Convolutions of the mask head and their norm, where they are left open; the last is the paper's."""
 
 PAPER = Recipe((Stage(crop=800, batch_size=16, lr=0.02),), 90_000, "sgd", schedule="step", warmup=1 / 90,

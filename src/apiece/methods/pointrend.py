@@ -24,13 +24,14 @@ from apiece.masks import Size
 from apiece.methods.method import Frame, Method, Recipe, Stage
 from apiece.networks.backbones import Norm
 from apiece.networks.pyramid import Pyramid
+from apiece.parts.batching import each_apart
 from apiece.parts.box_masks import mask_targets, masks_at
 from apiece.parts.detection_rules import Rules, following, shrunk
 from apiece.parts.detections import announce_limit, corrected, decoded, ideal, pictures
 from apiece.parts.normalization import Normalization
 from apiece.parts.points import features_at, grid_points, places_of, subdivided, training_points, values_at
 from apiece.parts.true_boxes import Truth
-from apiece.parts.two_stage import PYRAMID, SIZES, Learned, TwoStage, drawing, each_apart
+from apiece.parts.two_stage import PYRAMID, SIZES, Learned, TwoStage, drawing
 from apiece.statistics import COARSE_FROM, Statistics
 
 COARSE, POOLED = 7, 14

@@ -28,9 +28,8 @@ from apiece.masks import Size
 from apiece.methods.method import Frame, Method, Recipe, Stage
 from apiece.networks.backbones import Norm
 from apiece.networks.pyramid import Extra, Pyramid
-from apiece.parts.batching import by_size
+from apiece.parts.batching import by_size, filled
 from apiece.parts.center_sampling import cells_within, map_points, owners
-from apiece.parts.detections import filled
 from apiece.parts.normalization import Normalization
 from apiece.parts.polar_head import Head, Said, box_iou_loss, lengths, polar_iou_loss
 from apiece.parts.rays import Rule, borders_of, boxes_of, polar_centerness, polygon_nms, ray_lengths, vertices

@@ -29,7 +29,9 @@ from apiece.masks import Size
 from apiece.methods.method import Frame, Method, Recipe, Stage
 from apiece.networks.dense import DenseName, dense
 from apiece.networks.plants import Plants
+from apiece.parts.batching import each_apart, filled, resized
 from apiece.parts.coarse_maps import coverage, covered, cut_out
+from apiece.parts.embeddings import place_loss
 from apiece.parts.matching import Rule
 from apiece.parts.normalization import Normalization
 from apiece.parts.order_pictures import order_pictures
@@ -54,9 +56,9 @@ class Recurrent(Method):
     """Objects found one after another by a network with a memory.
 
     Ours, with what makes it the paper's in brackets: the `focus` (False), which chooses one of many objects alike by
-    looking at it, `share_weight` (0), `feedback` ("none"), `coordinates` (False), the `network` ("plants"), the class
-    head (with one class there is none), maps enlarged to pixels before the loss. The published checkpoints are Torch7
-    graphs, which only Torch7 reads.
+    looking at it, and its embeddings; `share_weight` (0), `feedback` ("none"), `coordinates` (False), the `network`
+    ("plants"), the class head (with one class there is none), maps enlarged to pixels before the loss. The published
+    checkpoints are Torch7 graphs, which only Torch7 reads.
 
     Args:
         num_classes: how many kinds of object; with more than one a class head is learned.
@@ -82,6 +84,8 @@ class Recurrent(Method):
             the later ones to stop); "any": the best n of all (the paper's formula).
         stop_weight, class_weight: lambda, of the scores' cross entropy; of the classes'.
         share_weight: of the divergence of a map before its sigmoid, a share for each place, from its object's places.
+        embed_weight: of the discriminative loss of places' embeddings, and of the cross entropy of being an object's.
+        embed_first: share of a training in which only that is learned; then sequences begin from features that know.
         look_weight: of looking at objects not yet found, minus the logarithm of the part that does.
         extra_steps: steps that are learned beyond the last object.
         first_steps: steps that are learned at the beginning of a training.
@@ -90,8 +94,7 @@ class Recurrent(Method):
             the maps; with a focus and the feedback "all".
         longest: the most steps that are learned; None = all. Later objects of an image are then learned as the first.
         truncation: steps through which gradients go back; None = all.
-        checkpointing: steps whose inner values are computed again for the gradient instead of being kept, together;
-            None = all are kept.
+        checkpointing: steps whose inner values are computed again for the gradient, together; None = all are kept.
         count: objects are those before a score below `stop_threshold` ("threshold", the paper), or as many as are
             expected, the sum of all scores down to one below 0.02 ("expected", ours; some steps more).
         mask_threshold: pixels of a map above it are the object's; the authors have 0.9 for plants.
@@ -126,6 +129,8 @@ class Recurrent(Method):
         class_weight: float = 1.0,
         share_weight: float = 0.2,
         look_weight: float = 0.5,
+        embed_weight: float = 1.0,
+        embed_first: float = 0.4,
         extra_steps: int = 1,
         first_steps: int = 2,
         curriculum: float = 0.2,
@@ -161,7 +166,8 @@ class Recurrent(Method):
             features + 2 * coordinates, self.width, layers, kernel, num_classes, feedback, focus, self.coarse,
             rows * columns if stop == "whole" else None, truncation, checkpointing,
         )  # fmt: skip
-        self.progress = 1.0
+        self.embedded = focus and embed_weight > 0
+        self.progress, self.sequential = 1.0, True
         self._initialize()
 
     @property
@@ -178,8 +184,10 @@ class Recurrent(Method):
         self._initialize()
 
     def at(self, progress: float) -> None:
-        """The number of steps grows with the share of the training that is done."""
-        self.progress = progress
+        """Sequences are learned once `embed_first` of the training is done, and then grow."""
+        first = self.embed_first if self.embedded else 0.0
+        self.sequential = progress >= first
+        self.progress = max(0.0, (progress - first) / max(1 - first, 1e-9))
 
     @torch.no_grad()
     def _initialize(self) -> None:
@@ -214,25 +222,18 @@ class Recurrent(Method):
     def forward(self, images: Float[Tensor, "B C H W"], sizes: Integer[Tensor, "B 2"]) -> dict[str, Tensor]:
         """Maps B T h w (0..1), scores B T and, of several classes, classes B T C: T steps, in their order.
 
-        Beyond the steps that are objects (see `count`) an image's scores and maps are zero; T is as many as any image
-        needs. Images of different sizes go through the network apart.
+        Beyond the steps that are objects (see `count`) an image's scores and maps are zero; T is as many as any needs.
         """
         canvas = self._padded(images)
-        padded = [self._extent(size) for size in sizes.tolist()]
-        rows: list[dict[str, Tensor]] = [{}] * len(images)
-        for height, width in sorted(set(padded)):
-            members = [index for index, size in enumerate(padded) if size == (height, width)]
-            found = self._find(canvas[members, :, :height, :width], sizes[members])
-            for place, index in enumerate(members):
-                rows[index] = {name: one[place] for name, one in found.items()}
-        steps = max((len(row["scores"]) for row in rows), default=1)
-        height, width = (side // self.step for side in canvas.shape[2:])
-        for row in rows:
-            more, (_, down, right) = steps - len(row["scores"]), row["maps"].shape
-            row["maps"] = functional.pad(row["maps"], (0, width - right, 0, height - down, 0, more))
-            for name in row.keys() - {"maps"}:
-                row[name] = functional.pad(row[name], (*(0, 0) * (row[name].ndim - 1), 0, more))
-        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+        rows, columns = (side // self.step for side in canvas.shape[2:])
+
+        def find(part: Tensor, own: list[list[int]]) -> list[dict[str, Tensor]]:
+            found = self._find(part, torch.tensor(own, device=part.device))
+            down, right = found["maps"].shape[2:]
+            found["maps"] = functional.pad(found["maps"], (0, columns - right, 0, rows - down))
+            return [dict(zip(found, one, strict=True)) for one in zip(*found.values(), strict=True)]
+
+        return filled(find(canvas, sizes.tolist())) if self.fixed else each_apart(find, canvas, sizes, self.stride)
 
     def _extent(self, size: Sequence[int]) -> Size:
         """Height and width to which an image is padded."""
@@ -291,12 +292,21 @@ class Recurrent(Method):
         images, targets = self._fitted(images, targets)
         sizes = torch.tensor([target.size for target in targets], device=images.device)
         steps = max(self._steps_of(target) for target in targets)
-        found = self.recurrence(self._taught(self._start(images, sizes), targets), steps)
+        start = self._start(images, sizes)
+        found = self.recurrence(self._taught(start, targets), steps)
         with torch.autocast(images.device.type, enabled=False):
-            return self.loss_of(found, targets)
+            return self.loss_of(found, targets) | self._embedding_loss(start, targets)
+
+    def _embedding_loss(self, start: Start, targets: list[Instances]) -> dict[str, Tensor]:
+        """The term "embed" of what the focus compares, before any step: the mean over images."""
+        focus = self.recurrence.focus
+        if focus is None or not self.embedded:
+            return {}
+        each = zip(*focus.embedded(start.begun), start.valid, targets, strict=True)
+        return {"embed": self.embed_weight * torch.stack([place_loss(*one, self.step) for one in each]).mean()}
 
     def _taught(self, start: Start, targets: list[Instances]) -> Start:
-        """With the true objects, at the beginning of a training."""
+        """With the true objects, at first."""
         if not (self.focus and self.feedback == "all" and self.progress < self.taught):
             return start
         rows = [covered(target[~target.ignore].dense(), self.step, start.told[0]) for target in targets]
@@ -304,21 +314,11 @@ class Recurrent(Method):
         return start._replace(taught=torch.stack([functional.pad(row, (0, 0, 0, most - len(row))) for row in rows]))
 
     def _steps_of(self, target: Instances) -> int:
-        return max(1, min(self.learned_steps, int((~target.ignore).sum()) + self.extra_steps))
+        return max(1, min(self.learned_steps, int((~target.ignore).sum()) + self.extra_steps)) if self.sequential else 1
 
     def _fitted(self, images: Tensor, targets: list[Instances]) -> tuple[Tensor, list[Instances]]:
         """Images and objects on the canvas."""
-        sizes = [self.frame(target.size).size for target in targets]
-        if any(target.size != size for target, size in zip(targets, sizes, strict=True)):
-            extents = [self._extent(size) for size in sizes]
-            height, width = (max(sides) for sides in zip(*extents, strict=True))
-            canvas = images.new_zeros(*images.shape[:2], height, width)
-            for place, image, target, (rows, columns) in zip(canvas, images, targets, sizes, strict=True):
-                own = image[None, :, : target.size[0], : target.size[1]]
-                place[:, :rows, :columns] = functional.interpolate(
-                    own, (rows, columns), mode="bilinear", antialias=True
-                )[0]
-            images, targets = canvas, [one.resized(size) for one, size in zip(targets, sizes, strict=True)]
+        images, targets = resized(images, targets, [self.frame(target.size).size for target in targets], self.stride)
         return self._padded(images), targets
 
     def loss_of(self, found: Steps, targets: list[Instances]) -> dict[str, Tensor]:
@@ -333,7 +333,7 @@ class Recurrent(Method):
         finite = found.maps.sigmoid(), found.scores, found.classes, None if found.looks is None else found.looks.exp()
         nothing = sum(part.sum() * 0 for part in finite if part is not None)
         means = {name: torch.stack([one[name] for one in each]).mean() + nothing for name in each[0]}
-        return {name: weights[name] * term for name, term in means.items() if weights[name]}
+        return {name: self.sequential * weights[name] * term for name, term in means.items() if weights[name]}
 
     # --- finding --------------------------------------------------------------------------------------------------
 

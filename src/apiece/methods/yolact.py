@@ -28,7 +28,8 @@ from apiece.methods.method import Frame, Method, Recipe, Stage
 from apiece.networks.backbones import THIN, Norm
 from apiece.networks.pyramid import Extra, Pyramid
 from apiece.parts import anchors
-from apiece.parts.detections import corrected, filled
+from apiece.parts.batching import filled
+from apiece.parts.detections import corrected
 from apiece.parts.normalization import Normalization
 from apiece.parts.prior_head import WEIGHTS, HeadNorm, PriorHead
 from apiece.parts.priors import Level, Matched, matched, shapes

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from math import ceil
+from typing import Any
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
+from torch.nn import functional
+
+from apiece.instances import Instances
+from apiece.masks import Size
 
 
 def by_size(
@@ -41,6 +46,59 @@ def by_size(
         for maps, part in zip(whole, parts, strict=True):
             maps[members, :, : part.shape[2], : part.shape[3]] = part
     return whole
+
+
+def each_apart(
+    find: Callable[[Tensor, list[list[int]]], list[dict[str, Tensor]]],
+    images: Float[Tensor, "B C H W"],
+    sizes: Integer[Tensor, "B 2"],
+    stride: int,
+) -> dict[str, Tensor]:
+    """Run a finder on images of one size at a time, padded to the stride only: each is treated as if it were alone.
+
+    Args:
+        find: from images and the sizes of their valid parts to a mapping of named rows for each.
+
+    Returns:
+        The rows of all images, filled up (see `filled`).
+    """
+    canvas = [tuple(-(-side // stride) * stride for side in size) for size in sizes.tolist()]
+    rows: list[Any] = [None] * len(canvas)
+    for height, width in sorted(set(canvas)):
+        members = [index for index, one in enumerate(canvas) if one == (height, width)]
+        # Whole batches are passed as they are, uncopied.
+        part = images if len(members) == len(canvas) else images[members]
+        found = find(part[:, :, :height, :width], [sizes.tolist()[index] for index in members])
+        for index, one in zip(members, found, strict=True):
+            rows[index] = one
+    return filled(rows)
+
+
+def filled(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The rows of all images, filled up with zeros to the most of any, at least one."""
+    longest = max([1, *(len(one["scores"]) for one in rows)])
+    return {name: torch.stack([_longer(one[name], longest) for one in rows]) for name in rows[0]}
+
+
+def _longer(rows: Tensor, count: int) -> Tensor:
+    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
+
+
+def resized(
+    images: Float[Tensor, "B C H W"], targets: list[Instances], sizes: Sequence[Size], stride: int
+) -> tuple[Float[Tensor, "B C _ _"], list[Instances]]:
+    """Each image's valid part and its objects brought to a size, on one canvas of multiples of the stride.
+
+    What has its size already is returned as it is.
+    """
+    if all(target.size == size for target, size in zip(targets, sizes, strict=True)):
+        return images, targets
+    height, width = (max(ceil(side / stride) * stride for side in sides) for sides in zip(*sizes, strict=True))
+    canvas = images.new_zeros(*images.shape[:2], height, width)
+    for place, image, target, (rows, columns) in zip(canvas, images, targets, sizes, strict=True):
+        own = image[None, :, : target.size[0], : target.size[1]]
+        place[:, :rows, :columns] = functional.interpolate(own, (rows, columns), mode="bilinear", antialias=True)[0]
+    return canvas, [target.resized(size) for target, size in zip(targets, sizes, strict=True)]
 
 
 def valid(sizes: Integer[Tensor, "B 2"], images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:

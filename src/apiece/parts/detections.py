@@ -12,6 +12,7 @@ from torch import Tensor
 from apiece import draw
 from apiece.instances import Instances
 from apiece.parts.anchors import matches
+from apiece.parts.batching import filled
 from apiece.parts.box_masks import mask_targets, objects_of
 from apiece.parts.paste import Resized
 from apiece.parts.true_boxes import Truth
@@ -61,16 +62,6 @@ def ideal(targets: Sequence[Instances], frames: Sequence[Resized], side: int, nm
         soft = mask_targets(truth.masks, left, truth.boxes[left], side, binary=False)
         rows.append({"boxes": boxes[left], "scores": scores[left], "labels": truth.labels[left], "masks": soft})
     return filled(rows)
-
-
-def filled(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The rows of all images, filled up with zeros to the most of any, at least one."""
-    longest = max([1, *(len(one["scores"]) for one in rows)])
-    return {name: torch.stack([_longer(one[name], longest) for one in rows]) for name in rows[0]}
-
-
-def _longer(rows: Tensor, count: int) -> Tensor:
-    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
 
 
 def corrected(

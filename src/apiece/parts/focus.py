@@ -3,7 +3,9 @@
     state of a place = features + h + is it found already                     B D H W
     rectified -> 1 x 1 convolution -> log-softmax over all places: looks      B H W, whose greatest place is looked at
     state + what is seen there + way from there, rectified -> 1 x 1 convolution, less keys apart, squared: value
-    keys: 8 numbers out of a place's state, the first two of them added to its x and y
+    keys: 8 numbers out of a place's state, the first two of them added to its x and y; and 8 out of its features, which
+          may be taught to lie apart for objects apart (see `embeddings`)
+    objectness: out of its features: what is no object's is neither looked at nor part of what is seen
     what is seen there -> linear: how large it is (added to b), and whether it is an object (added to the score's logit)
 
 In the paper a place's value comes from its own h alone, so that of objects alike each must already differ from all
@@ -43,6 +45,9 @@ class Focus(nn.Module):
         self.value = nn.Conv2d(hidden, 1, 1, bias=False)
         self.key = nn.Conv2d(hidden, keys, 1, bias=False)
         self.spread = nn.Parameter(torch.tensor(2.0))
+        self.embedding = nn.Conv2d(features, keys + 1, 1)
+        self.width = nn.Parameter(torch.tensor(3.0))
+        self.sharpness = nn.Parameter(torch.tensor(0.0))
         self.kind = nn.Linear(hidden, 2)
         with torch.no_grad():
             # What is near and what is far shall count from the beginning.
@@ -51,8 +56,15 @@ class Focus(nn.Module):
             self.kind.bias.zero_()
 
     def begin(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
-        """What is the same at each step."""
-        return self.here(features)
+        """What is the same at each step: of the state, then embeddings and objectness."""
+        embedded = self.embedding(features)
+        embedded = torch.cat([embedded[:, :2] + self.width * _places(features), embedded[:, 2:]], 1)
+        return torch.cat([self.here(features), embedded], 1)
+
+    def embedded(self, begun: Float[Tensor, "B D H W"]) -> tuple[Float[Tensor, "B E H W"], Float[Tensor, "B H W"]]:
+        """Embeddings and the logits of belonging to an object."""
+        own = begun[:, self.here.out_channels :].float()
+        return own[:, :-1], own[:, -1]
 
     def forward(
         self,
@@ -72,19 +84,24 @@ class Focus(nn.Module):
         memory = self.memory(h)
         if self.coarse > 1:
             memory = functional.interpolate(memory, scale_factor=self.coarse, mode="bilinear")
-        state = begun + memory + self.found(told)
+        embeddings, objectness = self.embedded(begun)
+        state = begun[:, : self.here.out_channels] + memory + self.found(told)
         active = state.relu()
-        looks = self.look(active)[:, 0].float().masked_fill(~valid, -torch.inf).flatten(1).log_softmax(1)
+        certain = functional.logsigmoid(objectness)
+        looks = self.look(active)[:, 0].float() + certain
+        looks = looks.masked_fill(~valid, -torch.inf).flatten(1).log_softmax(1)
         place = looks.argmax(1)
         images = torch.arange(len(place), device=place.device)
         there = active.flatten(2)[images, :, place]
         places = _places(begun)
+        other = embeddings.flatten(2)[images, :, place][:, :, None, None]
+        likeness = certain - self.sharpness.exp() * (embeddings - other).square().sum(1)
         way = places - places.flatten(1)[:, place].T[:, :, None, None]
         near = self.way(torch.cat([way, way.square().sum(1, keepdim=True)], 1))
         values = self.value((state + near + self.seen(there)[:, :, None, None]).relu())[:, 0]
         keys = self.key(active) - self.key(there[:, :, None, None])
         apart = torch.cat([keys[:, :2] + self.spread * way, keys[:, 2:]], 1).square().sum(1)
-        return (values - apart).float(), looks.view_as(valid), self.kind(there).float()
+        return (values - apart).float() + likeness, looks.view_as(valid), self.kind(there).float()
 
 
 def _places(like: Float[Tensor, "B _ H W"]) -> Float[Tensor, "2 H W"]:

@@ -48,6 +48,21 @@ class Owners(NamedTuple):
         ignored = torch.from_numpy(planes).to(device)
         return cls(owner, pixels, owner.flatten()[pixels], labels, sizes[seen], ignored, classes)
 
+    @classmethod
+    def of_places(cls, cells: Float[Tensor, "N P"], shape: tuple[int, int]) -> "Owners":
+        """From the share of each place of a coarse map that each object covers: the one that covers most, from a half.
+
+        Objects that own no place are left out; all are of one class.
+        """
+        most, which = cells.max(0) if len(cells) else (cells.new_zeros(cells.shape[1]), cells.new_zeros(0).long())
+        owned = (most >= 0.5).nonzero().squeeze(1)
+        present, objects = which[owned].unique(return_inverse=True)
+        owner = torch.full_like(most, -1, dtype=torch.long)
+        owner[owned] = objects
+        sizes = torch.bincount(objects, minlength=len(present))
+        nothing = torch.zeros(0, *shape, dtype=torch.bool, device=cells.device)
+        return cls(owner.view(shape), owned, objects, torch.zeros_like(sizes), sizes, nothing, [])
+
     def __len__(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         return len(self.labels)
 

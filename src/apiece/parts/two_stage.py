@@ -1,17 +1,16 @@
 """A detector of boxes in two stages: pyramid, region proposals, box head; Mask R-CNN and PointRend add masks to it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from apiece.errors import CallError
 from apiece.parts import anchors as boxes_at
 from apiece.parts.box_head import WEIGHTS, BoxHead, Found, box_losses, detect, sample_regions
 from apiece.parts.detection_rules import Rules
-from apiece.parts.detections import filled
 from apiece.parts.proposals import ProposalHead, proposal_losses, propose
 from apiece.parts.regions import pooled
 from apiece.parts.true_boxes import Truth
@@ -147,29 +146,3 @@ def drawing(images: Tensor) -> torch.Generator:
     """Random numbers for a batch that depend on its pixels only: the same batch is always learned from alike."""
     seed = int(images.detach().double().sum().cpu().view(torch.int64)) & (2**63 - 1)
     return torch.Generator().manual_seed(seed)
-
-
-def each_apart(
-    find: Callable[[Tensor, list[list[int]]], list[dict[str, Tensor]]],
-    images: Float[Tensor, "B C H W"],
-    sizes: Integer[Tensor, "B 2"],
-    stride: int,
-) -> dict[str, Tensor]:
-    """Run a finder on images of one size at a time, padded to the stride only: each is treated as if it were alone.
-
-    Args:
-        find: from images and the sizes of their valid parts to a mapping of named rows for each.
-
-    Returns:
-        The rows of all images, filled up (see `filled`).
-    """
-    canvas = [tuple(-(-side // stride) * stride for side in size) for size in sizes.tolist()]
-    rows: list[Any] = [None] * len(canvas)
-    for height, width in sorted(set(canvas)):
-        members = [index for index, one in enumerate(canvas) if one == (height, width)]
-        # Whole batches are passed as they are, uncopied.
-        part = images if len(members) == len(canvas) else images[members]
-        found = find(part[:, :, :height, :width], [sizes.tolist()[index] for index in members])
-        for index, one in zip(members, found, strict=True):
-            rows[index] = one
-    return filled(rows)
