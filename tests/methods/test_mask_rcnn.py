@@ -6,7 +6,7 @@ import torch
 
 from apiece.errors import CallError
 from apiece.instances import Instances
-from apiece.methods.mask_rcnn import MaskRCNN
+from apiece.methods.mask_rcnn import MaskHead, MaskRCNN
 from apiece.methods.method import Frame
 from apiece.statistics import Statistics
 
@@ -153,6 +153,20 @@ def test_larger_networks_have_sizes_of_their_own(network):
     assert method.width == {"small": 64, "resnet18": 256}[network]
     rebuilt = MaskRCNN(**method.arguments)
     assert rebuilt.state_dict().keys() == method.state_dict().keys()
+
+
+def test_a_linear_layer_tells_each_cell_of_a_mask_what_all_of_the_box_holds():
+    torch.manual_seed(0)
+    head = MaskHead(8, 2, 1, fusion=True)
+    features, other = torch.randn(2, 3, 8, 14, 14)
+    other[:, :, :7], other[:, :, 8:] = features[:, :, :7], features[:, :, 8:]  # one row differs
+    plain = MaskHead(8, 2, 1)
+    plain.load_state_dict({name: value for name, value in head.state_dict().items() if "whole" not in name})
+    near = (plain(features) - plain(other)).abs().amax((0, 1, 3))
+    far = (head(features) - head(other)).abs().amax((0, 1, 3))
+    assert not near[:11].any() and not near[19:].any() and far.all()
+    assert MaskRCNN(1, network="small").fusion and not tiny().fusion
+    assert not MaskRCNN(1, network="resnet18").fusion and MaskRCNN(1, network="small", fusion=False).masks.whole is None
 
 
 def test_steps_leave_nothing_behind():

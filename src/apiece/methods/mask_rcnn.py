@@ -72,6 +72,8 @@ class MaskRCNN(Method):
         box_layers: convolutions of the box head (3 x 3) before its linear layers.
         box_linear: linear layers of the box head.
         mask_layers: convolutions of the mask head.
+        fusion: whether a mask's cells are also told from all of its box, by a linear layer (after PANet, Liu et al.,
+            CVPR 2018): of two crossing objects a box means the one that reaches its corners. None = of "small" only.
         anchor_sizes: pixels; root of the anchors' area on each level, from the finest; None = from the data's sizes.
         anchor_ratios: height over width of the anchors.
         anchor_offset: where in its cell an anchor is centered; 0 = in the corner, as in the paper's code.
@@ -120,6 +122,7 @@ class MaskRCNN(Method):
         box_layers: int = 0,
         box_linear: int = 2,
         mask_layers: int | None = None,
+        fusion: bool | None = None,
         anchor_sizes: tuple[float, ...] | None = None,
         anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0),
         anchor_offset: float = 0.5,
@@ -158,12 +161,12 @@ class MaskRCNN(Method):
         # A model file holds all weights: nobody shall need ImageNet's to open it.
         self.settle(pretrained=False)
         self.stride = pyramid.stride
-        self.masks = MaskHead(self.width, num_classes, self.mask_layers, self.head_norm)
+        self.masks = MaskHead(self.width, num_classes, self.mask_layers, self.head_norm, self.fusion)
 
     def _settle_sizes(self) -> None:
         kind = self.network if self.network in SIZES else ""
         layers, norm = MASK_LAYERS[kind]
-        chosen = {**SIZES[kind], "mask_layers": layers, "head_norm": norm}
+        chosen = {**SIZES[kind], "mask_layers": layers, "head_norm": norm, "fusion": kind == "small"}
         self.settle(**{name: value for name, value in chosen.items() if getattr(self, name) is None})
 
     @property
@@ -250,10 +253,25 @@ class MaskHead(nn.Module):
         classes: how many there are.
         layers: 3 x 3 convolutions.
         norm: whether batch norm follows them.
+        fusion: whether all of a box's features tell each cell.
     """
 
-    def __init__(self, width: int, classes: int, layers: int = 4, norm: Literal["none", "batch"] = "none"):
+    def __init__(
+        self,
+        width: int,
+        classes: int,
+        layers: int = 4,
+        norm: Literal["none", "batch"] = "none",
+        fusion: bool = False,
+    ):
         super().__init__()
+        self.whole = None
+        if fusion:
+            half, side = width // 2, POOLED // 2
+            told = nn.Linear(half * side**2, (2 * POOLED) ** 2)
+            nn.init.normal_(told.weight, std=0.001)
+            nn.init.zeros_(told.bias)
+            self.whole = nn.Sequential(nn.AvgPool2d(2), rectified(width, half, norm), nn.Flatten(), told)
         self.convolutions = nn.Sequential(*(rectified(width, width, norm) for _ in range(layers)))
         self.enlarge = nn.ConvTranspose2d(width, width, 2, stride=2)
         self.logits = nn.Conv2d(width, classes, 1)
@@ -264,4 +282,8 @@ class MaskHead(nn.Module):
 
     def forward(self, features: Float[Tensor, "R C h w"]) -> Float[Tensor, "R K _ _"]:
         """Logits, at twice the features' size."""
-        return self.logits(self.enlarge(self.convolutions(features)).relu())
+        features = self.convolutions(features)
+        logits = self.logits(self.enlarge(features).relu())
+        if self.whole is None:
+            return logits
+        return logits + self.whole(features).view(-1, 1, *logits.shape[2:])
