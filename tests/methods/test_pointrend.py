@@ -90,6 +90,19 @@ def test_mask_losses_are_those_of_the_definition():
     assert losses["mask"].isfinite()
 
 
+@pytest.mark.parametrize("binary", [False, True])
+def test_thin_objects_teach_coarse_masks_by_shares_of_cells_only(binary):
+    method, mask = tiny(binary_targets=binary), np.zeros((1, *SIZE), bool)
+    mask[0, 10, 5:61] = True  # a line: a seventh of a cell of 8 x 8
+    image = Truth.of(Instances.from_dense(mask, np.array([0])), torch.device("cpu"))
+    boxes = torch.tensor([[5.0, 7, 61, 63]])
+    learned = Learned({}, [], [boxes], [boxes], [torch.tensor([0])], image.labels)
+    nothing, points = torch.full((1, 7, 7), -20.0), torch.rand(1, 9, 2)
+    loss = method._mask_losses(nothing, torch.zeros(1, 9), points, learned, [image])["mask"]
+    assert loss.item() == pytest.approx(0 if binary else 7 / 49 * 20 / 8, abs=1e-3)
+    assert PointRend(1, network="resnet18").binary_targets and not PointRend(1).binary_targets
+
+
 def test_an_image_without_objects_teaches_masks_nothing():
     method = tiny()
     losses = method.loss(torch.rand(1, 1, *SIZE), [truth()[:0]])

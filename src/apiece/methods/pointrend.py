@@ -94,7 +94,8 @@ class PointRend(Method):
         pooling: "align", or "pool", the rounding RoIPool of Fast R-CNN.
         aligned: whether RoIAlign's samples are where pixels are; torchvision's are half a feature off.
         sampling: samples each way in a cell of RoIAlign; 0 = by the region's size.
-        binary_targets: cells of the true masks are 0 or 1, not shares.
+        binary_targets: cells of the true coarse masks are 0 or 1, not shares. None = shares with a light network, to
+            which thin objects, no cell of 7 x 7 half covered, would be nothing.
         score_threshold: regions and classes that are less sure are no objects.
         nms: IoU above which of two objects of a class the lesser goes.
         max_objects: the most objects of an image; None = twice the data's most, at least 100.
@@ -157,7 +158,7 @@ class PointRend(Method):
         pooling: Literal["align", "pool"] = "align",
         aligned: bool = True,
         sampling: int = 2,
-        binary_targets: bool = True,
+        binary_targets: bool | None = None,
         score_threshold: float = 0.05,
         nms: float = 0.5,
         max_objects: int | None = None,
@@ -181,7 +182,7 @@ class PointRend(Method):
         self.point = PointHead(seen, self.width, num_classes, point_layers)
 
     def _settle_sizes(self) -> None:
-        chosen = SIZES.get(self.network, SIZES[""])
+        chosen = {**SIZES.get(self.network, SIZES[""]), "binary_targets": self.network not in SIZES}
         self.settle(**{name: value for name, value in chosen.items() if getattr(self, name) is None})
 
     @property
@@ -295,7 +296,7 @@ class PointRend(Method):
         cells, shares = [], []
         split = points.split([len(of_image) for of_image in learned.refined])
         for truth, objects, boxes, own in zip(truths, learned.objects, learned.refined, split, strict=True):
-            cells.append(mask_targets(truth.masks, objects, boxes, COARSE))
+            cells.append(mask_targets(truth.masks, objects, boxes, COARSE, binary=bool(self.binary_targets)))
             shares.append(masks_at(truth.masks, objects, places_of(own, boxes)))
         entropy = functional.binary_cross_entropy_with_logits
         return {"mask": entropy(coarse, torch.cat(cells)), "point": entropy(told, torch.cat(shares))}
