@@ -29,6 +29,11 @@ BEGIN, END = "<!-- results: made by benchmarks/results.py -->\n", "<!-- /results
 NOTHING = "not yet"
 
 
+def heading(name: str) -> str:
+    """A set's name in words."""
+    return "fruits and nuts" if name == "fruits_nuts" else name.replace("_", " ")
+
+
 def keep(comparison: Path, name: str, note: str) -> None:
     """The finished cells of a comparison, without curves and paths."""
     for file in sorted((comparison / "cells").glob("*.json")):
@@ -126,7 +131,7 @@ def write_page() -> None:
     )
     for name, about in SETS.items():
         found, bounds = cells(name), limits(name)
-        page.heading(name.replace("_", " "))
+        page.heading(heading(name))
         page.text(about[0].upper() + about[1:] + ".")
         order = sorted(PLACES, key=lambda one: -(found[one]["figures"]["AP"]["value"] or 0) if one in found else 1)
         page.table([row(method, found.get(method), bounds.get(method)) for method in order], HEAD, decimals=3)
@@ -148,7 +153,7 @@ def write_page() -> None:
 def write_table() -> None:
     """AP and AP50 of all methods in README.md."""
     found = {name: cells(name) for name in SETS}
-    lines = ["| | " + " | ".join(name.replace("_", " ") for name in SETS) + " |", "|---|" + "---|" * len(SETS)]
+    lines = ["| | " + " | ".join(map(heading, SETS)) + " |", "|---|" + "---|" * len(SETS)]
     best = {
         name: max((cell["figures"]["AP"]["value"] for cell in some.values()), default=0) for name, some in found.items()
     }
@@ -159,8 +164,8 @@ def write_table() -> None:
             if cell is None:
                 entries.append(NOTHING)
                 continue
-            text = f"{value(cell, 'AP')} / {value(cell, 'AP50')}"
-            entries.append(f"**{text}**" if cell["figures"]["AP"]["value"] == best[name] else text)
+            leads = len(some) > 1 and cell["figures"]["AP"]["value"] == best[name]
+            entries.append((f"**{value(cell, 'AP')}**" if leads else value(cell, "AP")) + f" / {value(cell, 'AP50')}")
         lines.append(f"| {method} | " + " | ".join(entries) + " |")
     readme = ROOT / "README.md"
     text = readme.read_text()

@@ -45,8 +45,10 @@ class CRF:
 
     Args:
         steps: of mean field.
-        gaussian_weight, gaussian_sxy: w_g, and its standard deviation in pixels.
-        bilateral_weight, bilateral_sxy: w_b, and its standard deviation in pixels; the time grows with its square.
+        gaussian_weight: w_g.
+        gaussian_sxy: its standard deviation in pixels.
+        bilateral_weight: w_b.
+        bilateral_sxy: its standard deviation in pixels; the time grows with its square.
         bilateral_srgb: its standard deviation in intensities, which go from 0 to 255. |I_i - I_j|^2 is three times its
             mean over the channels: that of a color image's three, and gray counts like the color it looks like.
         softness: over how many pixels the border of a mask that came in is spread: a pixel at d pixels inside belongs
