@@ -17,6 +17,9 @@ from apiece.parts.alignment import aligned_rows
 CANONICAL_SIDE, CANONICAL_STRIDE = 224, 16
 """A box of this side (the root of its area) is of the map of this stride."""
 
+AT_ONCE = 512
+"""Boxes whose samples are looked up together: memory does not grow with their number."""
+
 
 def pooled(
     maps: Sequence[Float[Tensor, "B C _ _"]],
@@ -44,16 +47,16 @@ def pooled(
     channels = maps[0].shape[1]
     result = maps[0].new_zeros(len(regions), side, side, channels, dtype=torch.float32)
     for number, (one, stride) in enumerate(zip(maps, strides, strict=True)):
-        members = (level == number).nonzero().squeeze(1)
-        own = regions[members]
         # Also of no box: every map shall have a gradient.
-        if kind == "pool":
-            cells = roi_pool(one.float(), own, side, 1 / stride).permute(0, 2, 3, 1)
-        elif sampling and one.device.type == "cpu":
-            cells = aligned_rows(one.float(), own, side, stride, sampling, aligned)
-        else:
-            cells = roi_align(one.float(), own, side, 1 / stride, sampling, aligned).permute(0, 2, 3, 1)
-        result[members] = cells
+        for members in (level == number).nonzero().squeeze(1).split(AT_ONCE):
+            own = regions[members]
+            if kind == "pool":
+                cells = roi_pool(one.float(), own, side, 1 / stride).permute(0, 2, 3, 1)
+            elif sampling and one.device.type == "cpu":
+                cells = aligned_rows(one.float(), own, side, stride, sampling, aligned)
+            else:
+                cells = roi_align(one.float(), own, side, 1 / stride, sampling, aligned).permute(0, 2, 3, 1)
+            result[members] = cells
     return result.permute(0, 3, 1, 2)
 
 
