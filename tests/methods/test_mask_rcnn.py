@@ -161,12 +161,14 @@ def test_a_linear_layer_tells_each_cell_of_a_mask_what_all_of_the_box_holds():
     features, other = torch.randn(2, 3, 8, 14, 14)
     other[:, :, :7], other[:, :, 8:] = features[:, :, :7], features[:, :, 8:]  # one row differs
     plain = MaskHead(8, 2, 1)
-    plain.load_state_dict({name: value for name, value in head.state_dict().items() if "whole" not in name})
+    plain.load_state_dict({name: value for name, value in head.state_dict().items() if "fusion" not in name})
     near = (plain(features) - plain(other)).abs().amax((0, 1, 3))
     far = (head(features) - head(other)).abs().amax((0, 1, 3))
     assert not near[:11].any() and not near[19:].any() and far.all()
     assert MaskRCNN(1, network="small").fusion and not tiny().fusion
-    assert not MaskRCNN(1, network="resnet18").fusion and MaskRCNN(1, network="small", fusion=False).masks.whole is None
+    assert (
+        not MaskRCNN(1, network="resnet18").fusion and MaskRCNN(1, network="small", fusion=False).masks.fusion is None
+    )
 
 
 def test_steps_leave_nothing_behind():

@@ -71,6 +71,17 @@ def test_of_ignored_objects_and_padding_nothing_is_learned():
     assert place_loss(embeddings, objectness, valid, target, 4) == before
 
 
+def test_where_everything_is_ignored_only_known_objects_teach():
+    valid, everywhere = torch.ones(6, 8, dtype=torch.bool), np.ones((1, 24, 32), bool)
+    nothing = Instances.from_dense(everywhere, np.array([0]), ignore=np.array([True]))
+    embeddings, objectness = ideal(scene())
+    assert place_loss(embeddings, objectness, valid, nothing, 4) == 0
+    masks = np.concatenate([scene().dense()[:1], everywhere])
+    one = Instances.from_dense(masks, np.array([0, 0]), ignore=np.array([False, True]))
+    assert place_loss(embeddings, objectness, valid, one, 4) < 1e-6
+    assert place_loss(embeddings, -objectness, valid, one, 4) > 10
+
+
 def test_an_image_without_objects_has_a_finite_loss_and_gradients():
     embeddings, objectness = torch.randn(4, 6, 8, requires_grad=True), torch.randn(6, 8, requires_grad=True)
     loss = place_loss(embeddings, objectness, torch.ones(6, 8, dtype=torch.bool), Instances.empty((24, 32)), 4)

@@ -66,7 +66,8 @@ def test_no_boxes_have_no_features_but_a_gradient():
 
 @pytest.mark.parametrize("sampling", [1, 2, 3])
 @pytest.mark.parametrize("aligned", [True, False])
-def test_features_and_gradients_equal_torchvisions(sampling, aligned):
+def test_features_and_gradients_equal_torchvisions(sampling, aligned, monkeypatch):
+    monkeypatch.setattr("apiece.parts.regions.AT_ONCE", 16)
     generator = torch.Generator().manual_seed(sampling)
     maps = torch.randn(2, 5, 17, 23, generator=generator)
     corners = torch.rand(60, 2, generator=generator) * 130 - 30  # some outside of the image on each side

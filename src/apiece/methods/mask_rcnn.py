@@ -253,7 +253,7 @@ class MaskHead(nn.Module):
         classes: how many there are.
         layers: 3 x 3 convolutions.
         norm: whether batch norm follows them.
-        fusion: whether all of a box's features tell each cell.
+        fusion: whether all of a box's features, then 14 x 14, tell each cell.
     """
 
     def __init__(
@@ -265,13 +265,13 @@ class MaskHead(nn.Module):
         fusion: bool = False,
     ):
         super().__init__()
-        self.whole = None
+        self.fusion = None
         if fusion:
             half, side = width // 2, POOLED // 2
             told = nn.Linear(half * side**2, (2 * POOLED) ** 2)
             nn.init.normal_(told.weight, std=0.001)
             nn.init.zeros_(told.bias)
-            self.whole = nn.Sequential(nn.AvgPool2d(2), rectified(width, half, norm), nn.Flatten(), told)
+            self.fusion = nn.Sequential(nn.AvgPool2d(2), rectified(width, half, norm), nn.Flatten(), told)
         self.convolutions = nn.Sequential(*(rectified(width, width, norm) for _ in range(layers)))
         self.enlarge = nn.ConvTranspose2d(width, width, 2, stride=2)
         self.logits = nn.Conv2d(width, classes, 1)
@@ -284,6 +284,6 @@ class MaskHead(nn.Module):
         """Logits, at twice the features' size."""
         features = self.convolutions(features)
         logits = self.logits(self.enlarge(features).relu())
-        if self.whole is None:
+        if self.fusion is None:
             return logits
-        return logits + self.whole(features).view(-1, 1, *logits.shape[2:])
+        return logits + self.fusion(features).view(-1, 1, *logits.shape[2:])

@@ -6,7 +6,7 @@ Paper: Romera-Paredes and Torr: Recurrent Instance Segmentation, ECCV 2016, http
     step t: features, memory -> ConvLSTM layers -> h B R h w
             h -> a value for each place -> log-softmax over all places + b -> sigmoid: the map of one object   B h w
             h -> max-pooled -> linear -> sigmoid: the probability s that it is one                             B
-    loss = sum of 1 - relaxed IoU of matched pairs + weight * sum over t of BCE(s_t, t <= n)
+    loss = sum of 1 - relaxed IoU of matched pairs + weight * sum over t of BCE(s_t, t <= n) (+ ours: see the arguments)
     objects: the maps of the steps before s falls below one half, enlarged and cut; the earlier one owns what two claim
 """
 
@@ -22,6 +22,7 @@ from jaxtyping import Float, Integer, UInt8
 from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from apiece.errors import CallError
 from apiece.instances import Instances
@@ -56,9 +57,8 @@ class Recurrent(Method):
     """Objects found one after another by a network with a memory.
 
     Ours, with what makes it the paper's in brackets: the `focus` (False), which chooses one of many objects alike by
-    looking at it, and its embeddings; `share_weight` (0), `feedback` ("none"), `coordinates` (False), the `network`
-    ("plants"), the class head (with one class there is none), maps enlarged to pixels before the loss. The published
-    checkpoints are Torch7 graphs, which only Torch7 reads.
+    looking at it, its embeddings; `share_weight` (0), `feedback` ("none"), `coordinates` (False), the `network`
+    ("plants"), class head (one class has none), enlarged maps. The published checkpoints are graphs of Torch7 alone.
 
     Args:
         num_classes: how many kinds of object; with more than one a class head is learned.
@@ -77,23 +77,21 @@ class Recurrent(Method):
         feedback: what the memory is told beside the features: "none", the "last" map, or "all" that is found so far.
         coordinates: whether features hold each place's x and y, -1 to 1.
         stop: how h becomes a score: "pooled" (maxima of its four quarters), or "whole" (each value has a weight, the
-            authors' for plants, which binds the model to one size: it needs `fixed`).
+            authors' for plants, of one size: it needs `fixed`).
         bias: b, to begin with; None = so that a map may hold the data's larger objects. The authors have 1.
         stop_bias: of the score, to begin with; the authors have 10.
         matching: "first": the first n of the steps are matched with the n objects (the authors' program, which trains
             the later ones to stop); "any": the best n of all (the paper's formula).
         stop_weight, class_weight: lambda, of the scores' cross entropy; of the classes'.
         share_weight: of the divergence of a map before its sigmoid, a share for each place, from its object's places.
-        embed_weight: of the discriminative loss of places' embeddings, and of the cross entropy of being an object's.
-        embed_first: share of a training in which only that is learned; then sequences begin from features that know.
+        embed_weight: with a focus, of places' discriminative loss and their cross entropy of being an object's.
+        embed_first: share of a training in which only that is learned; validations until then say little (`patience`).
         look_weight: of looking at objects not yet found, minus the logarithm of the part that does.
         extra_steps: steps that are learned beyond the last object.
-        first_steps: steps that are learned at the beginning of a training.
-        curriculum: share of a training over which they grow to all.
-        taught: share of a training in which the feedback is the true masks of the objects that were looked at, not yet
-            the maps; with a focus and the feedback "all".
-        longest: the most steps that are learned; None = all. Later objects of an image are then learned as the first.
-        truncation: steps through which gradients go back; None = all.
+        first_steps: steps that are learned at first, when sequences begin to be.
+        curriculum: share of what then is left of the training, over which they grow to all.
+        taught: share of it in which the feedback "all" of a focus is the true masks of objects looked at, not yet maps.
+        longest, truncation: the most steps that are learned; through which gradients go back; None = all.
         checkpointing: steps whose inner values are computed again for the gradient, together; None = all are kept.
         count: objects are those before a score below `stop_threshold` ("threshold", the paper), or as many as are
             expected, the sum of all scores down to one below 0.02 ("expected", ours; some steps more).
@@ -166,7 +164,7 @@ class Recurrent(Method):
             features + 2 * coordinates, self.width, layers, kernel, num_classes, feedback, focus, self.coarse,
             rows * columns if stop == "whole" else None, truncation, checkpointing,
         )  # fmt: skip
-        self.embedded = focus and embed_weight > 0
+        self.embeds = focus and embed_weight > 0
         self.progress, self.sequential = 1.0, True
         self._initialize()
 
@@ -185,7 +183,7 @@ class Recurrent(Method):
 
     def at(self, progress: float) -> None:
         """Sequences are learned once `embed_first` of the training is done, and then grow."""
-        first = self.embed_first if self.embedded else 0.0
+        first = self.embed_first if self.embeds else 0.0
         self.sequential = progress >= first
         self.progress = max(0.0, (progress - first) / max(1 - first, 1e-9))
 
@@ -285,36 +283,42 @@ class Recurrent(Method):
     # --- learning -------------------------------------------------------------------------------------------------
 
     def loss(self, images: Float[Tensor, "B C H W"], targets: list[Instances]) -> dict[str, Tensor]:
-        """The terms of `sequence_loss` with their weights: sums over steps, means over images.
-
-        Larger images are made to fit the canvas here, as before prediction.
+        """The terms of `sequence_loss` with their weights: sums over steps, means over images; and "embed", at first
+        alone: steps are not run, and their weights have no gradient, as zeros would mislead Adam's bias correction.
         """
         images, targets = self._fitted(images, targets)
         sizes = torch.tensor([target.size for target in targets], device=images.device)
-        steps = max(self._steps_of(target) for target in targets)
         start = self._start(images, sizes)
-        found = self.recurrence(self._taught(start, targets), steps)
         with torch.autocast(images.device.type, enabled=False):
-            return self.loss_of(found, targets) | self._embedding_loss(start, targets)
+            embed = self._embedding_loss(start, targets)
+        if not self.sequential:
+            return embed
+        found = self.recurrence(self._taught(start, targets), max(self._steps_of(target) for target in targets))
+        with torch.autocast(images.device.type, enabled=False):
+            return self.loss_of(found, targets) | embed
 
     def _embedding_loss(self, start: Start, targets: list[Instances]) -> dict[str, Tensor]:
         """The term "embed" of what the focus compares, before any step: the mean over images."""
         focus = self.recurrence.focus
-        if focus is None or not self.embedded:
+        if focus is None or not self.embeds:
             return {}
         each = zip(*focus.embedded(start.begun), start.valid, targets, strict=True)
-        return {"embed": self.embed_weight * torch.stack([place_loss(*one, self.step) for one in each]).mean()}
+        term = torch.stack([place_loss(*one, self.step) for one in each]).mean()
+        if not self.sequential and torch.distributed.is_initialized():  # several processes want all gradients
+            term = term + 0 * sum(weight.sum() for weight in self.recurrence.parameters())
+        return {"embed": self.embed_weight * term}
 
     def _taught(self, start: Start, targets: list[Instances]) -> Start:
-        """With the true objects, at first."""
+        """With the true objects, for the first `taught` of the sequences' time."""
         if not (self.focus and self.feedback == "all" and self.progress < self.taught):
             return start
         rows = [covered(target[~target.ignore].dense(), self.step, start.told[0]) for target in targets]
-        most = max([1, *map(len, rows)])
-        return start._replace(taught=torch.stack([functional.pad(row, (0, 0, 0, most - len(row))) for row in rows]))
+        return start._replace(
+            taught=pad_sequence([functional.pad(row, (0, 0, 0, 1)) for row in rows], batch_first=True)
+        )
 
     def _steps_of(self, target: Instances) -> int:
-        return max(1, min(self.learned_steps, int((~target.ignore).sum()) + self.extra_steps)) if self.sequential else 1
+        return max(1, min(self.learned_steps, int((~target.ignore).sum()) + self.extra_steps))
 
     def _fitted(self, images: Tensor, targets: list[Instances]) -> tuple[Tensor, list[Instances]]:
         """Images and objects on the canvas."""
@@ -333,7 +337,7 @@ class Recurrent(Method):
         finite = found.maps.sigmoid(), found.scores, found.classes, None if found.looks is None else found.looks.exp()
         nothing = sum(part.sum() * 0 for part in finite if part is not None)
         means = {name: torch.stack([one[name] for one in each]).mean() + nothing for name in each[0]}
-        return {name: self.sequential * weights[name] * term for name, term in means.items() if weights[name]}
+        return {name: weights[name] * term for name, term in means.items() if weights[name]}
 
     # --- finding --------------------------------------------------------------------------------------------------
 
@@ -369,10 +373,7 @@ class Recurrent(Method):
         return found[found.mask_areas > 0]
 
     def ideal(self, targets: list[Instances], frames: list[Frame]) -> dict[str, Tensor]:
-        """The share of each place that an object covers as its map, the smaller first: of two that overlap it is seen.
-
-        Lost is what maps of a place for `step` pixels cannot show.
-        """
+        """What objects cover of places as maps, the smaller, seen, first; lost is what such maps cannot show."""
         extents = [self._extent(frame.size) for frame in frames]
         height, width = (max(sides) // self.step for sides in zip(*extents, strict=True))
         steps = max([1, *(int((~target.ignore).sum()) for target in targets)])
@@ -386,8 +387,7 @@ class Recurrent(Method):
                 maps[index, place, : cells.shape[0], : cells.shape[1]] = cells
             scores[index, : len(truth)] = 1
             classes[index, torch.arange(len(truth)), torch.from_numpy(truth.labels)] = 1
-        outputs = {"maps": maps, "scores": scores}
-        return {**outputs, "classes": classes} if self.num_classes > 1 else outputs
+        return {"maps": maps, "scores": scores} | ({"classes": classes} if self.num_classes > 1 else {})
 
     def inside(self, outputs: dict[str, Tensor], frames: list[Frame]) -> list[dict[str, UInt8[ndarray, "_ _ 3"]]]:
         """The order in which objects are found, and the map of each step."""

@@ -20,7 +20,7 @@ def aligned_rows(
     sampling: int,
     aligned: bool,
 ) -> Float[Tensor, "R s s C"]:
-    """Features of boxes, channels last.
+    """Features of boxes, channels last; as in torchvision's, boxes have no gradient.
 
     Args:
         regions: the image, then `x1 y1 x2 y2` in pixels.
@@ -31,6 +31,7 @@ def aligned_rows(
             least one feature long.
     """
     channels, height, width = features.shape[1:]
+    regions = regions.detach().to(features.dtype)
     corners = regions[:, 1:] / stride - (0.5 if aligned else 0.0)
     lengths = corners[:, 2:] - corners[:, :2]
     if not aligned:

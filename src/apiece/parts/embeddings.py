@@ -50,7 +50,8 @@ def place_loss(
     Args:
         objectness: logits of being an object's.
         valid: the places that lie in the image.
-        target: at the network's size; nothing is learned where its ignored objects lie.
+        target: at the network's size; of places that its ignored objects cover by half nothing is
+            learned, unless they are an object's.
     """
     known, void = (
         covered(some.dense(), step, valid[None].float()) for some in (target[~target.ignore], target[target.ignore])
@@ -59,7 +60,9 @@ def place_loss(
     own = embeddings.flatten(1).index_select(1, truth.pixels).T
     means = truth.sums(own) / truth.sizes[:, None]
     pulled = pull(own, means, truth, VARIANCE_MARGIN).sum() / max(1, len(truth))
-    counted = valid.flatten() & ~void.any(0)
     share = known.sum(0).clamp(max=1)
-    astray = functional.binary_cross_entropy_with_logits(objectness.flatten()[counted], share[counted])
+    counted = valid.flatten() & ((void.sum(0) < 0.5) | (share >= 0.5))
+    logits = objectness.flatten()[counted]
+    astray = functional.binary_cross_entropy_with_logits(logits, share[counted], reduction="sum")
+    astray = astray / counted.sum().clamp(min=1)
     return pulled + push(means, truth.labels, DISTANCE_MARGIN) + astray

@@ -2,10 +2,11 @@
 
     state of a place = features + h + is it found already                     B D H W
     rectified -> 1 x 1 convolution -> log-softmax over all places: looks      B H W, whose greatest place is looked at
-    state + what is seen there + way from there, rectified -> 1 x 1 convolution, less keys apart, squared: value
-    keys: 8 numbers out of a place's state, the first two of them added to its x and y; and 8 out of its features, which
-          may be taught to lie apart for objects apart (see `embeddings`)
-    objectness: out of its features: what is no object's is neither looked at nor part of what is seen
+    state + what is seen there + way from there, rectified -> 1 x 1 convolution: value
+    value - squared distance of keys: 8 numbers out of a place's state, the first two of them added to its x and y
+          - sharpness * squared distance of embeddings: 8 out of its features, likewise, taught to lie apart for objects
+            apart (see `embeddings`)
+          + log objectness, out of its features; added to what a look begins with, too
     what is seen there -> linear: how large it is (added to b), and whether it is an object (added to the score's logit)
 
 In the paper a place's value comes from its own h alone, so that of objects alike each must already differ from all
@@ -46,7 +47,7 @@ class Focus(nn.Module):
         self.key = nn.Conv2d(hidden, keys, 1, bias=False)
         self.spread = nn.Parameter(torch.tensor(2.0))
         self.embedding = nn.Conv2d(features, keys + 1, 1)
-        self.width = nn.Parameter(torch.tensor(3.0))
+        self.embedding_spread = nn.Parameter(torch.tensor(3.0))
         self.sharpness = nn.Parameter(torch.tensor(0.0))
         self.kind = nn.Linear(hidden, 2)
         with torch.no_grad():
@@ -55,20 +56,20 @@ class Focus(nn.Module):
             self.kind.weight.zero_()
             self.kind.bias.zero_()
 
-    def begin(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
+    def begin(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B _ H W"]:
         """What is the same at each step: of the state, then embeddings and objectness."""
         embedded = self.embedding(features)
-        embedded = torch.cat([embedded[:, :2] + self.width * _places(features), embedded[:, 2:]], 1)
+        embedded = torch.cat([embedded[:, :2] + self.embedding_spread * _places(features), embedded[:, 2:]], 1)
         return torch.cat([self.here(features), embedded], 1)
 
-    def embedded(self, begun: Float[Tensor, "B D H W"]) -> tuple[Float[Tensor, "B E H W"], Float[Tensor, "B H W"]]:
+    def embedded(self, begun: Float[Tensor, "B _ H W"]) -> tuple[Float[Tensor, "B E H W"], Float[Tensor, "B H W"]]:
         """Embeddings and the logits of belonging to an object."""
         own = begun[:, self.here.out_channels :].float()
         return own[:, :-1], own[:, -1]
 
     def forward(
         self,
-        begun: Float[Tensor, "B D H W"],
+        begun: Float[Tensor, "B _ H W"],
         h: Float[Tensor, "B R h w"],
         told: Float[Tensor, "B 1 H W"],
         valid: Bool[Tensor, "B H W"],

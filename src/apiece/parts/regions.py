@@ -18,7 +18,7 @@ CANONICAL_SIDE, CANONICAL_STRIDE = 224, 16
 """A box of this side (the root of its area) is of the map of this stride."""
 
 AT_ONCE = 512
-"""Boxes whose samples are looked up together: memory does not grow with their number."""
+"""Boxes whose samples are looked up together, so that working memory does not grow with their number."""
 
 
 def pooled(
@@ -47,16 +47,17 @@ def pooled(
     channels = maps[0].shape[1]
     result = maps[0].new_zeros(len(regions), side, side, channels, dtype=torch.float32)
     for number, (one, stride) in enumerate(zip(maps, strides, strict=True)):
-        # Also of no box: every map shall have a gradient.
-        for members in (level == number).nonzero().squeeze(1).split(AT_ONCE):
-            own = regions[members]
-            if kind == "pool":
-                cells = roi_pool(one.float(), own, side, 1 / stride).permute(0, 2, 3, 1)
-            elif sampling and one.device.type == "cpu":
-                cells = aligned_rows(one.float(), own, side, stride, sampling, aligned)
-            else:
-                cells = roi_align(one.float(), own, side, 1 / stride, sampling, aligned).permute(0, 2, 3, 1)
-            result[members] = cells
+        members, whole = (level == number).nonzero().squeeze(1), one.float()
+        if kind == "align" and sampling and one.device.type == "cpu":
+            # Also of no box: every map shall have a gradient.
+            for part in members.split(AT_ONCE):
+                result[part] = aligned_rows(whole, regions[part], side, stride, sampling, aligned)
+            continue
+        if kind == "pool":
+            cells = roi_pool(whole, regions[members], side, 1 / stride)
+        else:
+            cells = roi_align(whole, regions[members], side, 1 / stride, sampling, aligned)
+        result[members] = cells.permute(0, 2, 3, 1)
     return result.permute(0, 3, 1, 2)
 
 
