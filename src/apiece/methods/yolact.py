@@ -11,7 +11,6 @@ rescoring of masks: YOLACT++: Better Real-time Instance Segmentation, TPAMI 2020
 from collections.abc import Sequence
 from math import ceil
 from typing import Any, ClassVar, Literal
-from warnings import warn
 
 import numpy as np
 import torch
@@ -29,10 +28,10 @@ from apiece.networks.backbones import THIN, Norm
 from apiece.networks.pyramid import Extra, Pyramid
 from apiece.parts import anchors
 from apiece.parts.batching import filled
-from apiece.parts.detections import corrected
+from apiece.parts.detections import announce_limit, corrected
 from apiece.parts.normalization import Normalization
 from apiece.parts.prior_head import WEIGHTS, HeadNorm, PriorHead
-from apiece.parts.priors import Level, Matched, matched, shapes
+from apiece.parts.priors import Level, Matched, fitting, matched, shapes
 from apiece.parts.prototype_losses import Outputs, drawn_masks, mask_loss, prior_losses, rescoring_loss, semantic_loss
 from apiece.parts.prototype_masks import Raster, mosaic, objects_of, perfect, together
 from apiece.parts.prototypes import ProtoNet, Rescorer, rescored
@@ -51,13 +50,9 @@ LARGE = {"first": 3, "last": 5, "extra": "p6p7_linear", "pyramid_norm": "none", 
 
 PAPER = Recipe(
     (Stage(0.35, 550, 8, 1e-3), Stage(0.4, 550, 8, 1e-4), Stage(0.125, 550, 8, 1e-5), Stage(0.125, 550, 8, 1e-6)),
-    800_000,
-    "sgd",
-    weight_decay=5e-4,
-    schedule="constant",
-    warmup=500 / 280_000,
+    800_000, "sgd", weight_decay=5e-4, schedule="constant", warmup=500 / 280_000,
     augmentation={"centered": 0.0, "quarter_turns": False, "scale": (0.5, 1.5)},
-)
+)  # fmt: skip
 """The authors': the rate falls to a tenth after 280,000, 600,000 and 700,000 steps (and after 750,000, left out)."""
 
 RECIPE = Recipe(average=0.998, augmentation={"rotation": 180.0, "scale": (0.7, 1.4)})
@@ -195,23 +190,11 @@ class YOLACT(Method):
         return self.anchor_sizes or tuple(3.0 * stride for stride in self.backbone.strides)
 
     def adapt(self, statistics: Statistics) -> None:
-        """Fit priors and limits to the data's objects, where they were left open.
-
-        Priors double from level to level, from the tenth percentile of the objects' sizes (the roots of their boxes'
-        areas) to the largest, on levels whose strides are a third of them at most, as far as there are any.
-        """
-        most, strides = int(statistics.counts.max(initial=0)), self.backbone.strides
+        """Fit priors and limits to the data's objects, where they were left open."""
+        most = int(statistics.counts.max(initial=0))
         chosen: dict[str, Any] = {"max_objects": max(100, 2 * most), "candidates": max(200, 20 * most)}
         if len(statistics.sides):
-            small, large = np.percentile(np.sqrt(statistics.sides.prod(1)), (10, 99))
-            first = max([0, *(level for level, stride in enumerate(strides) if 3 * stride <= small)])
-            finest = max(float(small), 1.5 * strides[first])
-            doubled = [finest * 2.0 ** (level - first) for level in range(len(strides))]
-            # One level more, where half of it is not large enough.
-            used = [level == first or level > first and size < 1.42 * large for level, size in enumerate(doubled)]
-            chosen["anchor_sizes"] = tuple(
-                round(size, 1) if taken else 0.0 for size, taken in zip(doubled, used, strict=True)
-            )
+            chosen["anchor_sizes"] = fitting(statistics.sides, self.backbone.strides)
         self.settle(**{name: value for name, value in chosen.items() if getattr(self, name) is None})
 
     def frame(self, original: Size) -> Frame:
@@ -351,6 +334,8 @@ class YOLACT(Method):
 
     def decode(self, outputs: dict[str, Tensor], frames: list[Frame]) -> list[Instances]:
         """Each mask about its box at the original size; boxes are the network's."""
+        if self.max_objects:
+            announce_limit(outputs["scores"], self.max_objects, self.card.threshold)
         arrays = {name: rows.detach().float().cpu().numpy() for name, rows in outputs.items()}
         found = []
         for index, frame in enumerate(frames):
@@ -360,8 +345,6 @@ class YOLACT(Method):
             places, kinds = boxes[taken].astype(np.float64) * scale, labels[taken].astype(np.int64)
             prototypes = arrays["prototypes"][index, :, : raster.cells[0], : raster.cells[1]]
             found.append(objects_of(prototypes, coefficients[taken], places, raster, kinds, scores[taken]))
-            if self.max_objects and taken.sum() >= self.max_objects and scores[taken].min() >= self.card.threshold:
-                warn(f"an image has {taken.sum()} objects, which is max_objects: there may be more.", stacklevel=2)
         return found
 
     def ideal(self, targets: list[Instances], frames: list[Frame]) -> dict[str, Tensor]:
@@ -381,10 +364,8 @@ class YOLACT(Method):
 
     def oracle(self, outputs: dict[str, Tensor], targets: list[Instances], known: str) -> dict[str, Tensor]:
         """The true "boxes" or "classes" of what was found, where its box has IoU 0.5 with a true one's."""
-        if known not in ("boxes", "classes"):
-            return super().oracle(outputs, targets, known)
         changed = corrected(outputs, targets, known)
-        return outputs if changed is None else changed
+        return super().oracle(outputs, targets, known) if changed is None else changed
 
     def inside(self, outputs: dict[str, Tensor], frames: list[Frame]) -> list[dict[str, UInt8[ndarray, "_ _ 3"]]]:
         """The prototypes (the paper's figure 5), and all masks before they are cut, the surer on top."""

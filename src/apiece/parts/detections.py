@@ -69,11 +69,11 @@ def corrected(
 ) -> dict[str, Tensor] | None:
     """The outputs with the true "boxes", "masks" or "classes" of the objects whose boxes overlap a true one enough.
 
-    None for any other part. Targets are at network size.
+    None for any other part, or one that the outputs lack. Targets are at network size.
     """
-    if known not in ("boxes", "masks", "classes"):
+    name = {"boxes": "boxes", "masks": "masks", "classes": "labels"}.get(known)
+    if name not in outputs:
         return None
-    name = "labels" if known == "classes" else known
     changed = outputs[name].clone()
     for index, target in enumerate(targets):
         truth = Truth.of(target, outputs["boxes"].device)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer, Num
 from numpy import ndarray
 from torch import Tensor
 
@@ -69,6 +69,21 @@ def shapes(size: float, scales: Sequence[float], ratios: Sequence[float], square
     """
     found = torch.cat([anchors.shapes(size * scale, ratios) for scale in scales])
     return found[:, :1].repeat(1, 2) if square else found
+
+
+def fitting(sides: Num[ndarray, "N 2"], strides: Sequence[int]) -> tuple[float, ...]:
+    """Sizes of the priors of each level for objects with boxes of such sides; 0 = none there.
+
+    They double from level to level, from the tenth percentile of the objects' sizes (the roots of their boxes' areas)
+    to the largest, on levels whose strides are a third of them at most, as far as there are any.
+    """
+    small, large = np.percentile(np.sqrt(sides.prod(1)), (10, 99))
+    first = max([0, *(level for level, stride in enumerate(strides) if 3 * stride <= small)])
+    finest = max(float(small), 1.5 * strides[first])
+    doubled = [finest * 2.0 ** (level - first) for level in range(len(strides))]
+    # One level more, where half of it is not large enough.
+    used = [level == first or level > first and size < 1.42 * large for level, size in enumerate(doubled)]
+    return tuple(round(size, 1) if taken else 0.0 for size, taken in zip(doubled, used, strict=True))
 
 
 class Matched(NamedTuple):
