@@ -275,6 +275,18 @@ def test_the_limit_and_the_bias_follow_the_data():
     assert given.most == 5 and given.recurrence.bias.item() == 1
 
 
+@pytest.mark.parametrize(("thickness", "step"), [(5, 2), (12, 4)])
+def test_maps_are_finer_for_thin_objects(thickness, step):
+    method = Recurrent(1)
+    sides = np.array([[60, 40], [10, 70], [30, 30]])
+    method.adapt(Statistics(areas=sides.max(1) * thickness, sides=sides, counts=np.array([3])))
+    assert method.step == step and method.recurrence.focus is not None
+    assert method.bias == pytest.approx(np.log(np.percentile(sides.max(1) * thickness, 90) / step**2) + 2)
+    given = Recurrent(1, step=4)
+    given.adapt(Statistics(areas=sides.max(1) * thickness, sides=sides, counts=np.array([3])))
+    assert given.step == 4
+
+
 def test_the_papers_form_for_plants_has_the_authors_parts():
     options = {"network": "plants", "width": 30, "step": 5, "canvas": (530, 500), "fixed": True, "stop": "whole"}
     method = made(channels=3, bias=1.0, stop_bias=10.0, **options, **PLAIN)

@@ -40,10 +40,8 @@ from apiece.parts.recurrence import Feedback, Recurrence, Start, Steps, places
 from apiece.parts.sequence_loss import Found, sequence_loss
 from apiece.statistics import Statistics
 
-FAINT = 0.02
-"""A score below which nothing more is to be expected."""
-USUAL_MOST = 20
-"""Objects of an image that are looked for where no data has said how many there may be."""
+THIN, FAINT, USUAL_MOST = 8, 0.02, 20
+"""Pixels of thin objects; a score beyond which nothing is to be expected; objects that are looked for."""
 
 PAPER = Recipe((Stage(crop=1024, batch_size=1, lr=1e-4),), 200_000, "adam", 0.0, schedule="constant",
                augmentation={"rotation": 180.0, "quarter_turns": False})  # fmt: skip
@@ -68,7 +66,7 @@ class Recurrent(Method):
         widths: channels of the U-Net at strides 2, 4, 8, ...
         canvas: height and width in pixels of what the network sees: larger images are made to fit.
         fixed: whether all images are made as large as fits the canvas, and padded to it.
-        step: pixels from one place of a map to the next; None = 4 (1 with the tiny network; the authors' 5 and 8).
+        step: pixels from one place of a map to the next; None = 4, or 2 for objects below 8 pixels; the authors' 5, 8.
         width: R, channels of features and memory; None = 32 (8 with the tiny network; the authors' 30 and 100).
         layers, kernel: of the ConvLSTM; the side of its convolutions.
         focus: whether one place is looked at first and the others are compared with it, or each place's value comes
@@ -91,7 +89,8 @@ class Recurrent(Method):
         first_steps: steps that are learned at first, when sequences begin to be.
         curriculum: share of what then is left of the training, over which they grow to all.
         taught: share of it in which the feedback "all" of a focus is the true masks of objects looked at, not yet maps.
-        longest, truncation: the most steps that are learned; through which gradients go back; None = all.
+        longest: the most steps that are learned; None = all. Later objects of an image are then learned as the first.
+        truncation: steps through which gradients go back; None = all.
         checkpointing: steps whose inner values are computed again for the gradient, together; None = all are kept.
         count: objects are those before a score below `stop_threshold` ("threshold", the paper), or as many as are
             expected, the sum of all scores down to one below 0.02 ("expected", ours; some steps more).
@@ -133,7 +132,7 @@ class Recurrent(Method):
         first_steps: int = 2,
         curriculum: float = 0.2,
         taught: float = 0.5,
-        longest: int | None = None,
+        longest: int | None = 50,
         truncation: int | None = None,
         checkpointing: int | None = None,
         count: Literal["threshold", "expected"] = "threshold",
@@ -174,7 +173,9 @@ class Recurrent(Method):
         return PAPER if self.arguments["network"] == "plants" else LIGHT
 
     def adapt(self, statistics: Statistics) -> None:
-        """Fit the most objects and the bias of maps to the data's objects, where they were left open."""
+        """Fit the step, the most objects and the bias of maps to the data's objects, where they were left open."""
+        if self.arguments["network"] != "tiny" and len(statistics.areas):
+            self.rebuild(step=2 if np.median(statistics.areas / statistics.sides.max(1)) < THIN else self.step)
         if self.max_objects is None and len(statistics.counts):
             self.settle(max_objects=max(4, ceil(1.25 * int(statistics.counts.max()))))
         if self.bias is None and len(statistics.areas):
@@ -327,8 +328,7 @@ class Recurrent(Method):
 
     def loss_of(self, found: Steps, targets: list[Instances]) -> dict[str, Tensor]:
         """The loss terms of given steps and objects at the network's size."""
-        others = {name: getattr(self, f"{name}_weight") for name in ("stop", "share", "look", "class")}
-        weights = {"mask": 1.0, **others}
+        weights = {"mask": 1.0} | {name: getattr(self, f"{name}_weight") for name in ("stop", "share", "look", "class")}
         each = []
         for index, target in enumerate(targets):
             parts: list[Any] = [part if part is None else part[index, : self._steps_of(target)] for part in found]
