@@ -34,7 +34,7 @@ def test_the_table_ends_with_the_commands_to_run(call, sticks, tmp_path):
     status, out, _ = call("recommend", sticks, *FEW, "--html", page, "--json", file)
     assert status == 0 and out.rstrip().splitlines()[-1].startswith(f"apiece compare {sticks}")
     assert page.read_text().startswith("<!DOCTYPE html>")
-    assert json.loads(file.read_text())["recommended"] == "SpatialEmbedding"
+    assert json.loads(file.read_text())["recommended"] == "Discriminative"
 
 
 def test_json_on_standard_output_is_alone_there(call, sticks):

@@ -15,7 +15,7 @@ import numpy as np
 
 from apiece import methods
 from apiece.bounds.bound import Bound, bounds, losses
-from apiece.bounds.preference import NEAR, is_crowded, preferred, prior
+from apiece.bounds.preference import NEAR, Kind, kind_of, preferred, prior
 from apiece.bounds.traits import Traits
 from apiece.contact_sheets import with_masks
 from apiece.data.dataset import Dataset
@@ -66,7 +66,12 @@ class Recommendation:
 
     def chosen(self) -> list[str]:
         """The methods that are left by the rule, the first to be tried first."""
-        return preferred(self.reached(), prior(is_crowded(self.survey), self.device))
+        return preferred(self.reached(), prior(self.kind, self.device))
+
+    @property
+    def kind(self) -> Kind:
+        """Of images, for which an order of methods is known."""
+        return kind_of(self.survey, self.traits.shares()["shares_box"])
 
     def reached(self) -> dict[str, float | None]:
         """The upper bounds, AP, of the methods that have shown all images that any has."""
@@ -111,11 +116,15 @@ class Recommendation:
             sentences.append(f"The representation is in the way of {', '.join(left)}.")
         if best < 0.5:
             sentences.append("Even the best bound is low: is the annotation sound? `apiece check` tells.")
-        crowd = "many or small objects" if is_crowded(self.survey) else "few and large objects"
+        objects = {
+            "crossing": "crossing objects",
+            "crowded": "many or small objects",
+            "sparse": "few and large objects",
+        }
         where = "no GPU here" if self.device == "cpu" else "a GPU is here"
         sentences.append(
-            f"Their order is a prior for images of {crowd} ({where}), not a measurement on yours: `apiece compare` "
-            "makes one. A bound says what a method could show at best, not what it will learn."
+            f"Their order is a prior for images of {objects[self.kind]} ({where}), not a measurement on yours: "
+            "`apiece compare` makes one. A bound says what a method could show at best, not what it will learn."
         )
         return sentences
 

@@ -1,7 +1,7 @@
 import numpy as np
 
 from apiece import methods
-from apiece.bounds.preference import CROWDED, SPARSE, SPARSE_SLOWLY, is_crowded, preferred, prior
+from apiece.bounds.preference import CROSSING, CROWDED, SPARSE, SPARSE_SLOWLY, kind_of, preferred, prior
 from apiece.instances import Instances
 from apiece.statistics import Survey
 
@@ -33,13 +33,19 @@ def test_nothing_is_preferred_of_nothing():
 
 
 def test_many_or_small_objects_are_crowded():
-    assert is_crowded(survey_of(12, 38)) and is_crowded(survey_of(2, 10)) and not is_crowded(survey_of(2, 38))
+    crowds = survey_of(12, 38), survey_of(2, 10)
+    assert {kind_of(survey, 0.3) for survey in crowds} == {"crowded"} and kind_of(survey_of(2, 38), None) == "sparse"
+
+
+def test_objects_that_share_their_boxes_are_crossing_however_many_there_are():
+    assert {kind_of(survey, 0.6) for survey in (survey_of(12, 38), survey_of(2, 38))} == {"crossing"}
 
 
 def test_few_large_objects_have_another_order_with_and_without_a_gpu():
-    assert prior(True, "cpu") == prior(True, "cuda") == CROWDED
-    assert prior(False, "cuda")[0] == "MaskRCNN" and prior(False, "cpu")[0] == "SpatialEmbedding"
+    for kind, order in (("crowded", CROWDED), ("crossing", CROSSING)):
+        assert prior(kind, "cpu") == prior(kind, "cuda") == order
+    assert prior("sparse", "cuda")[0] == "MaskRCNN" and prior("sparse", "cpu")[0] == "SpatialEmbedding"
 
 
 def test_each_order_names_every_method():
-    assert set(CROWDED) == set(SPARSE) == set(SPARSE_SLOWLY) >= set(methods.PLACES)
+    assert set(CROSSING) == set(CROWDED) == set(SPARSE) == set(SPARSE_SLOWLY) >= set(methods.PLACES)

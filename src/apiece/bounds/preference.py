@@ -2,18 +2,26 @@
 
 1. Left are the methods whose upper bound (AP) is at most `NEAR` below the best one's. What a training loses is mostly
    more than that, so that a smaller difference decides nothing; a larger one is in the way whatever a network learns.
-2. Their order is a prior, measured on other images: `CROWDED` where images hold many or small objects, else
-   `SPARSE`, or without a GPU `SPARSE_SLOWLY`. `apiece compare` measures on those at hand.
+2. Their order is a prior, measured on other images: `CROSSING` where most objects share a box with another, `CROWDED`
+   where images hold many or small objects, else `SPARSE`, or without a GPU `SPARSE_SLOWLY`. `apiece compare` measures
+   on those at hand.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 from apiece.statistics import Survey
+
+Kind = Literal["crossing", "crowded", "sparse"]
 
 NEAR = 0.05
 """Differences of upper bounds that decide nothing."""
 MANY, LITTLE = 10, 32.0
 """Crowded: half of the images hold so many objects, or half of the objects are less than so many pixels across."""
+CROSSING = (
+    "Discriminative", "SpatialEmbedding", "Recurrent", "DCME", "SOLO", "MaskRCNN", "YOLACT", "PointRend", "PolarMask"
+)  # fmt: skip
+"""By what each learned of crossing sticks in 10 minutes on two cores (docs/results.html)."""
 CROWDED = (
     "SpatialEmbedding", "DCME", "PolarMask", "MaskRCNN", "Discriminative", "SOLO", "PointRend", "YOLACT", "Recurrent"
 )  # fmt: skip
@@ -28,14 +36,18 @@ SPARSE_SLOWLY = (
 """By what each learned of fruits and nuts in 10 minutes on two cores (docs/results.html)."""
 
 
-def is_crowded(survey: Survey) -> bool:
-    """Do images hold many or small objects?"""
-    return survey.per_image.quantile(0.5) >= MANY or survey.diameters.quantile(0.5) < LITTLE
+def kind_of(survey: Survey, sharing: float | None) -> Kind:
+    """What kind of images these are; `sharing` is the share of objects whose box another one has, nearly."""
+    if sharing is not None and sharing > 0.5:
+        return "crossing"
+    many = survey.per_image.quantile(0.5) >= MANY or survey.diameters.quantile(0.5) < LITTLE
+    return "crowded" if many else "sparse"
 
 
-def prior(crowded: bool, device: str) -> tuple[str, ...]:
+def prior(kind: Kind, device: str) -> tuple[str, ...]:
     """The order that is taken where bounds decide nothing."""
-    return CROWDED if crowded else SPARSE_SLOWLY if device == "cpu" else SPARSE
+    sparse = SPARSE_SLOWLY if device == "cpu" else SPARSE
+    return {"crossing": CROSSING, "crowded": CROWDED, "sparse": sparse}[kind]
 
 
 def preferred(bounds: Mapping[str, float | None], order: tuple[str, ...]) -> list[str]:
