@@ -125,7 +125,7 @@ def write_page() -> None:
         "same images, and judged by the same code on images that none has seen. AP is COCO's mask AP with its interval "
         "by resampling images; accuracy is tp / (tp + fp + fn) at IoU 0.5 and the threshold chosen by validation "
         "images. The bound is decode(ideal(truth)): the AP that the representation could reach, on images of the same "
-        "set; a detector can pass it where boxes that are not quite the true ones escape its suppression of duplicates. "
+        "set; a detector can pass it where boxes not quite the true ones escape its suppression of duplicates. "
         "ms: the median from an image's file to its label image's, while other jobs ran: rough, and not to be "
         "compared beyond a factor of two.",
         "Minutes are short: this shows what a small machine learns quickly, not what a method can do at last.",
