@@ -31,7 +31,7 @@ SPARSE = (
 )  # fmt: skip
 """The papers' order on scenes of few large objects of several classes, with networks that want a GPU."""
 SPARSE_SLOWLY = (
-    "SpatialEmbedding", "DCME", "Discriminative", "PointRend", "SOLO", "PolarMask", "YOLACT", "MaskRCNN", "Recurrent"
+    "SpatialEmbedding", "DCME", "PointRend", "MaskRCNN", "Discriminative", "SOLO", "PolarMask", "YOLACT", "Recurrent"
 )  # fmt: skip
 """By what each learned of fruits and nuts in 10 minutes on two cores (docs/results.html)."""
 
