@@ -23,7 +23,7 @@ CROSSING = (
 )  # fmt: skip
 """By what each learned of crossing sticks in 10 minutes on two cores (docs/results.html)."""
 CROWDED = (
-    "SpatialEmbedding", "DCME", "PolarMask", "MaskRCNN", "Discriminative", "SOLO", "PointRend", "YOLACT", "Recurrent"
+    "SpatialEmbedding", "DCME", "PolarMask", "MaskRCNN", "Discriminative", "PointRend", "SOLO", "YOLACT", "Recurrent"
 )  # fmt: skip
 """By the mean of what each learned of nuclei and of leaves in 10 to 12 minutes on two cores (docs/results.html)."""
 SPARSE = (
