@@ -41,7 +41,7 @@ from apiece.parts.sequence_loss import Found, sequence_loss
 from apiece.statistics import Statistics
 
 THIN, FAINT, USUAL_MOST = 8, 0.02, 20
-"""Pixels of thin objects; a score beyond which nothing is to be expected; objects that are looked for."""
+"""Pixels of thin objects; a score below which no more is to be expected; objects that are usually looked for."""
 
 PAPER = Recipe((Stage(crop=1024, batch_size=1, lr=1e-4),), 200_000, "adam", 0.0, schedule="constant",
                augmentation={"rotation": 180.0, "quarter_turns": False})  # fmt: skip
@@ -66,7 +66,7 @@ class Recurrent(Method):
         widths: channels of the U-Net at strides 2, 4, 8, ...
         canvas: height and width in pixels of what the network sees: larger images are made to fit.
         fixed: whether all images are made as large as fits the canvas, and padded to it.
-        step: pixels from one place of a map to the next; None = 4, or 2 for objects below 8 pixels; the authors' 5, 8.
+        step: pixels from one place of a map to the next; None = 4, 2 for objects thinner than 8 pixels (authors: 5, 8).
         width: R, channels of features and memory; None = 32 (8 with the tiny network; the authors' 30 and 100).
         layers, kernel: of the ConvLSTM; the side of its convolutions.
         focus: whether one place is looked at first and the others are compared with it, or each place's value comes

@@ -27,6 +27,7 @@ from apiece.masks import Size
 from apiece.methods.method import Frame, Method, Recipe, Stage
 from apiece.networks.backbones import THIN, Norm
 from apiece.networks.pyramid import Pyramid
+from apiece.parts.batching import of_one_size
 from apiece.parts.cell_heads import CellHeads, Variant, resized
 from apiece.parts.cell_masks import stacked
 from apiece.parts.cell_objects import Rules, decoded, ideal_objects, objects_of
@@ -275,11 +276,9 @@ class SOLO(Method):
             corners: B Q 2, row and column of each mask, in samples of the finest grid's step;
             cells: B L R C, the highest score over classes in each grid, enlarged to the first grid.
         """
-        padded = [self._padded(size) for size in sizes.tolist()]
-        rows: list[dict[str, Tensor]] = [{} for _ in padded]
-        for height, width in sorted(set(padded)):
-            members = [index for index, size in enumerate(padded) if size == (height, width)]
-            said = self.heard(images[members, :, :height, :width])
+        rows: list[dict[str, Tensor]] = [{} for _ in images]
+        for members, alike in of_one_size(images, sizes, self.stride):
+            said = self.heard(alike)
             with torch.autocast(images.device.type, enabled=False):
                 for number, member in enumerate(members):
                     height_width = sizes[member].tolist()

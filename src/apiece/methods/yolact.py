@@ -27,7 +27,7 @@ from apiece.methods.method import Frame, Method, Recipe, Stage
 from apiece.networks.backbones import THIN, Norm
 from apiece.networks.pyramid import Extra, Pyramid
 from apiece.parts import anchors
-from apiece.parts.batching import filled
+from apiece.parts.batching import filled, of_one_size
 from apiece.parts.detections import announce_limit, corrected
 from apiece.parts.normalization import Normalization
 from apiece.parts.prior_head import WEIGHTS, HeadNorm, PriorHead
@@ -224,12 +224,8 @@ class YOLACT(Method):
         """
         rows: list[dict[str, Tensor]] = [{} for _ in images]
         whole = images.new_zeros(len(images), self.prototypes, *self._cells(images.shape[2], images.shape[3]))
-        canvas = [tuple(ceil(side / self.stride) * self.stride for side in size) for size in sizes.tolist()]
-        for height, width in sorted(set(canvas)):
-            members = [index for index, size in enumerate(canvas) if size == (height, width)]
-            # Whole batches are passed as they are, uncopied.
-            part = images if len(members) == len(images) else images[members]
-            outputs = self.network_of(part[:, :, :height, :width])
+        for members, alike in of_one_size(images, sizes, self.stride):
+            outputs = self.network_of(alike)
             whole[members, :, : outputs.cells[0], : outputs.cells[1]] = outputs.prototypes.to(whole.dtype)
             for place, index in enumerate(members):
                 rows[index] = self.found(outputs, place, (int(sizes[index, 0]), int(sizes[index, 1])))

@@ -1,6 +1,6 @@
 """Images of several sizes in one padded batch, through a network as if each were alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import ceil
 from typing import Any
 
@@ -11,6 +11,22 @@ from torch.nn import functional
 
 from apiece.instances import Instances
 from apiece.masks import Size
+
+
+def of_one_size(
+    images: Float[Tensor, "B C H W"], sizes: Integer[Tensor, "B 2"], stride: int
+) -> Iterator[tuple[list[int], Float[Tensor, "_ C _ _"]]]:
+    """Which images of a padded batch are of one size, and these, padded to the stride only; the smaller sizes first."""
+    padded = _padded(sizes, stride)
+    for height, width in sorted(set(padded)):
+        members = [index for index, size in enumerate(padded) if size == (height, width)]
+        # Whole batches are passed as they are, uncopied.
+        alike = images if len(members) == len(images) else images[members]
+        yield members, alike[:, :, :height, :width]
+
+
+def _padded(sizes: Integer[Tensor, "B 2"], stride: int) -> list[Size]:
+    return [(ceil(height / stride) * stride, ceil(width / stride) * stride) for height, width in sizes.tolist()]
 
 
 def by_size(
@@ -31,14 +47,12 @@ def by_size(
         stride: sides of what is passed are multiples of it.
     """
     canvas = tuple(images.shape[2:])
-    padded = [tuple(ceil(side / stride) * stride for side in size) for size in sizes.tolist()]
-    if all(size == canvas for size in padded):
+    if all(size == canvas for size in _padded(sizes, stride)):
         return [maps.float() for maps in network(images)]
     whole: list[Tensor] = []
-    for height, width in sorted(set(padded)):
-        members = [index for index, size in enumerate(padded) if size == (height, width)]
-        parts = [maps.float() for maps in network(images[members, :, :height, :width])]
-        steps = [height // part.shape[2] for part in parts]
+    for members, alike in of_one_size(images, sizes, stride):
+        parts = [maps.float() for maps in network(alike)]
+        steps = [alike.shape[2] // part.shape[2] for part in parts]
         whole = whole or [
             part.new_zeros(len(images), part.shape[1], *(side // step for side in canvas))
             for part, step in zip(parts, steps, strict=True)
@@ -62,13 +76,9 @@ def each_apart(
     Returns:
         The rows of all images, filled up (see `filled`).
     """
-    canvas = [tuple(-(-side // stride) * stride for side in size) for size in sizes.tolist()]
-    rows: list[Any] = [None] * len(canvas)
-    for height, width in sorted(set(canvas)):
-        members = [index for index, one in enumerate(canvas) if one == (height, width)]
-        # Whole batches are passed as they are, uncopied.
-        part = images if len(members) == len(canvas) else images[members]
-        found = find(part[:, :, :height, :width], [sizes.tolist()[index] for index in members])
+    rows: list[Any] = [None] * len(images)
+    for members, alike in of_one_size(images, sizes, stride):
+        found = find(alike, sizes[members].tolist())
         for index, one in zip(members, found, strict=True):
             rows[index] = one
     return filled(rows)

@@ -47,9 +47,9 @@ def pooled(
     channels = maps[0].shape[1]
     result = maps[0].new_zeros(len(regions), side, side, channels, dtype=torch.float32)
     for number, (one, stride) in enumerate(zip(maps, strides, strict=True)):
+        # Also of no box: every map shall have a gradient.
         members, whole = (level == number).nonzero().squeeze(1), one.float()
         if kind == "align" and sampling and one.device.type == "cpu":
-            # Also of no box: every map shall have a gradient.
             for part in members.split(AT_ONCE):
                 result[part] = aligned_rows(whole, regions[part], side, stride, sampling, aligned)
             continue
