@@ -128,6 +128,8 @@ def write_page() -> None:
         "set; a detector can pass it where boxes not quite the true ones escape its suppression of duplicates. "
         "ms: the median from an image's file to its label image's, while other jobs ran: rough, and not to be "
         "compared beyond a factor of two.",
+        "Not all had the same share of the machine: steps tell. Cells with a note were trained beside more jobs than "
+        "others and would do better now.",
         "Minutes are short: this shows what a small machine learns quickly, not what a method can do at last.",
     )
     for name, about in SETS.items():
