@@ -332,6 +332,7 @@ class SOLO(Method):
         # Zero times every weight: an image without objects gives each a gradient all the same.
         nothing = torch.stack([weight.sum() for weight in self.parameters() if weight.requires_grad]).sum() * 0
         category, dice, positives = nothing, [nothing.new_zeros(0)], 0
+        said = said._replace(maps=said.maps.apart())
         for image, target in enumerate(targets):
             shapes = Shapes.of(target, ordered=not self.legacy)
             truths = Truths(shapes, self.legacy)

@@ -33,8 +33,11 @@ BUMP_X, BUMP_Y = (1.0, 0.0, 0.0, -1.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0
 """Polynomials of `Grid.relative`: a constant; what masks and their factors begin with, over a half within two cells."""
 
 
+Images = Float[Tensor, "B C _ _"] | Sequence[Float[Tensor, "C _ _"]]
+
+
 class CellMaps(NamedTuple):
-    """What the heads say of a batch.
+    """What the heads say of a batch, each tensor whole or a tuple of its images.
 
     Attributes:
         category: logits B K R C of each grid.
@@ -42,9 +45,18 @@ class CellMaps(NamedTuple):
         maps: B E H W of each grid, at its masks' step; two of each where masks are products.
     """
 
-    category: list[Float[Tensor, "B K _ _"]]
-    kernels: list[Float[Tensor, "B E _ _"]]
-    maps: list[tuple[Float[Tensor, "B _ _ _"], ...]]
+    category: Sequence[Images]
+    kernels: Sequence[Images]
+    maps: Sequence[tuple[Images, ...]]
+
+    def apart(self) -> "CellMaps":
+        """The same as tuples of images. Each image taken out of a whole tensor costs a tensor of zeros going back."""
+        whole = {id(one): one for some in (self.category, self.kernels, *self.maps) for one in some}
+        split = {key: tuple(one) for key, one in whole.items()}
+        category, kernels, *maps = (
+            tuple(split[id(one)] for one in some) for some in (self.category, self.kernels, *self.maps)
+        )
+        return CellMaps(category, kernels, maps)
 
 
 class CellHeads(nn.Module):
@@ -131,24 +143,24 @@ class CellHeads(nn.Module):
             coordinates: of a grid (by its number) at a size, x before y.
             fine: coordinates at the finest feature's size.
         """
-        said = CellMaps([], [], [])
+        category, kernels, maps = [], [], []
         for number, (feature, grid) in enumerate(zip(features, grids, strict=True)):
-            said.category.append(self.category(self.category_tower(resized(feature, grid.shape))))
+            category.append(self.category(self.category_tower(resized(feature, grid.shape))))
             place = coordinates(number, _size(feature)).to(feature)
             if self.variant == "v2":
                 joined = resized(_joined(feature, place), grid.shape)
-                said.kernels.append(self.kernel(self.kernel_tower(joined)))
+                kernels.append(self.kernel(self.kernel_tower(joined)))
             elif self.variant == "vanilla":
-                said.maps.append((_doubled(self.mask_tower(_joined(feature, place))),))
+                maps.append((_doubled(self.mask_tower(_joined(feature, place))),))
             else:
                 x, y = place.chunk(2)
                 layers = (self.tower_x, x, self.masks_x), (self.tower_y, y, self.masks_y)
-                maps = [self._last(last, number)(_doubled(tower(_joined(feature, one)))) for tower, one, last in layers]
-                said.maps.append(tuple(maps))
+                both = (self._last(last, number)(_doubled(tower(_joined(feature, one)))) for tower, one, last in layers)
+                maps.append(tuple(both))
         if self.variant == "v2":
             place = coordinates(len(grids) - 1, _size(pyramid[-1])) if fine is None else fine
-            said.maps.extend([(self.shared(pyramid, place.to(features[0])),)] * len(grids))
-        return said
+            maps = [(self.shared(pyramid, place.to(features[0])),)] * len(grids)
+        return CellMaps(category, kernels, maps)
 
     def _last(self, layers: nn.ModuleList, number: int) -> nn.Module:
         return layers[min(number, len(layers) - 1)]
@@ -221,7 +233,9 @@ def _layer(inside: int, outside: int, kernel: int = 3) -> nn.Sequential:
 
 
 def _joined(feature: Float[Tensor, "B C h w"], place: Float[Tensor, "D h w"]) -> Float[Tensor, "B E h w"]:
-    return torch.cat([feature, place.expand(len(feature), -1, -1, -1)], 1)
+    # Laid out as the convolutions' outputs mostly are: joined to another layout, all would be copied twice.
+    spread = place.expand(len(feature), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+    return torch.cat([feature, spread], 1)
 
 
 def resized(feature: Float[Tensor, "B C _ _"], size: Size) -> Float[Tensor, "B C _ _"]:

@@ -60,12 +60,12 @@ class Said(NamedTuple):
     @property
     def device(self) -> torch.device:
         """Where the maps are."""
-        return self.maps.category[0].device
+        return self.maps.category[0][0].device
 
     def heats(self, image: int, size: Size) -> list[Float[Tensor, "K _ _"]]:
         """The scores of one image's cells and classes in each grid, 0 for cells that begin in its padding."""
         return [
-            maps[image].float().sigmoid() * within(grid.shape, grid.cell, size).to(maps.device)
+            maps[image].float().sigmoid() * within(grid.shape, grid.cell, size).to(self.device)
             for maps, grid in zip(self.maps.category, self.grids, strict=True)
         ]
 
