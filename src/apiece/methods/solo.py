@@ -47,7 +47,7 @@ OCTAVES = 4
 
 PAPER = Recipe((Stage(crop=800, batch_size=16, lr=0.01),), 90_000, "sgd", schedule="step", warmup=0.006, clip=35.0)
 """12 epochs of COCO, 16 images a step, a tenth after 8 and 11. The papers show whole images, 800 x 1333."""
-LIGHT = Recipe(average=0.998, augmentation={"rotation": 180.0, "scale": (0.7, 1.4)})
+LIGHT = Recipe((Stage(lr=4e-3),), average=0.998, augmentation={"rotation": 180.0, "scale": (0.7, 1.4)})
 
 
 class SOLO(Method):
