@@ -45,7 +45,7 @@ PAPER = Recipe((Stage(crop=768, batch_size=16, lr=0.01),), 88_000, "sgd", schedu
                augmentation={"centered": 0.0, "quarter_turns": False})  # fmt: skip
 """12 epochs of COCO; the rate falls to a tenth after 8 and 11 of them."""
 
-RECIPE = Recipe(average=0.998, augmentation={"rotation": 180.0, "scale": (0.7, 1.4)})
+RECIPE = Recipe((Stage(lr=4e-3),), average=0.998, augmentation={"rotation": 180.0, "scale": (0.7, 1.4)})
 
 
 class PolarMask(Method):
