@@ -23,14 +23,13 @@ from apiece.bounds.traits import Traits
 from apiece.data.dataset import Dataset
 from apiece.instances import Instances
 from apiece.methods.method import Method
+from apiece.metrics.coco import EVERY
 from apiece.metrics.table import Table
 from apiece.prediction import ordered
 from apiece.progress import Line
 from apiece.scoring import Scorer
 from apiece.statistics import Statistics
 
-EVERY = 1 << 40
-"""COCO's AP counts 100 found objects in an image; here all count: that there are more is no fault of a method."""
 WORST = 4
 """Images that are kept for pictures of what is lost."""
 COLUMNS = ("AP", "AP50", "AP75", "APs", "accuracy50", "accuracy75", "iou")
@@ -81,9 +80,9 @@ class Bound:
     @classmethod
     def begun(cls, name: str, classes: Sequence[str], statistics: Statistics) -> "Bound":
         """A method as `train` would build it with its defaults."""
-        scorer = Scorer(
-            classes, ("coco", "matching"), coco_options={"kinds": ("segm",), "max_detections": (1, 10, EVERY)}
-        )
+        # COCO's AP counts 100 found objects in an image: that there are more is no fault of a method.
+        options = {"kinds": ("segm",), "max_detections": (1, 10, EVERY)}
+        scorer = Scorer(classes, ("coco", "matching"), coco_options=options)
         bound = cls(name, None, scorer)
         try:
             kind: Any = methods.find(name)

@@ -25,6 +25,8 @@ from apiece.metrics.table import Kind, Record, Table
 IOUS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 AREAS = {"all": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, 1e10)}
 MAX_DETECTIONS = (1, 10, 100)
+EVERY = 1 << 40
+"""No limit of found objects."""
 
 
 def coco(
@@ -46,7 +48,7 @@ def coco(
         ious: from which IoUs a found object is right; `AP50` and `AP75` are None where 0.5 and 0.75 are not here.
         areas: ranges of the truth's area in pixels, both ends included, by what is put behind AP and AR; the first is
             the main one.
-        max_detections: found objects of a class in an image that count, surest first; AP uses the last.
+        max_detections: found objects of a class in an image that count, surest first (`EVERY`: all); AP uses the last.
         class_agnostic: one class for all.
         found_area: whose area says which range a found object is in: its mask's or its box's, by default that of the
             kind.
@@ -103,7 +105,8 @@ def summarize(curves: Curves, ious: Sequence[float], areas: Sequence[str], limit
         place = np.flatnonzero(np.isclose(ious, wanted))
         figures[name] = _mean(curves.precision[0, place[0]]) if len(place) else None
     figures |= {f"AP{name}": _mean(curves.precision[a]) for a, name in enumerate(areas) if a}
-    figures |= {f"AR{limit}": _mean(curves.recall[0, :, :, place]) for place, limit in enumerate(limits)}
+    named = {f"AR{limit}" if limit < EVERY else "AR": place for place, limit in enumerate(limits)}
+    figures |= {name: _mean(curves.recall[0, :, :, place]) for name, place in named.items()}
     figures |= {f"AR{name}": _mean(curves.recall[a, :, :, -1]) for a, name in enumerate(areas) if a}
     return figures
 

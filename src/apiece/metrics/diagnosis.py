@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from apiece.instances import Instances
 from apiece.metrics.assignment import best_pairs, connected_groups
-from apiece.metrics.coco import AREAS, IOUS, MAX_DETECTIONS, judge
+from apiece.metrics.coco import AREAS, EVERY, IOUS, MAX_DETECTIONS, judge
 from apiece.metrics.matching import Counts, count_matches, figures, matched_table
 from apiece.metrics.mistakes import errors
 from apiece.metrics.operating_point import mostly_ignored
@@ -22,7 +22,6 @@ MATCHED = tuple((np.arange(2, 20) / 20).tolist())
 SHOWN = ("accuracy", "precision", "recall", "f1", "pq")
 RIGHT = 0.5
 BINS = 10
-NO_LIMIT = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def diagnose(
 
 def calibrate(table: Table) -> Calibration:
     """How often found objects are right by their scores, all of them."""
-    verdicts = judge(table, [RIGHT], [AREAS["all"]], NO_LIMIT)
+    verdicts = judge(table, [RIGHT], [AREAS["all"]], EVERY)
     right, counted = verdicts.right[0, 0], (verdicts.right | verdicts.wrong)[0, 0]
     scores = verdicts.scores[counted]
     low, high = float(scores.min(initial=0.0)), float(scores.max(initial=1.0))

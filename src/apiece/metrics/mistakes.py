@@ -21,13 +21,12 @@ import numpy as np
 from jaxtyping import Bool, Integer
 from numpy import ndarray
 
-from apiece.metrics.coco import AREAS, judge
+from apiece.metrics.coco import AREAS, EVERY, judge
 from apiece.metrics.precision import Verdicts, accumulate
 from apiece.metrics.table import Record, Table
 
 KINDS = ("duplicate", "wrong class", "merged", "split", "loose mask", "both", "invented")
 RIGHT, NEAR = 0.5, 0.1
-NO_LIMIT = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def find_mistakes(table: Table, areas: ndarray) -> Mistakes:
 
 def _matched(table: Table) -> tuple[Bool[ndarray, " N"], Bool[ndarray, " N"], Integer[ndarray, " N"]]:
     """Which found objects COCO's matching calls right and wrong at an IoU of 0.5, and the partner of each right one."""
-    verdicts = judge(table, [RIGHT], [AREAS["all"]], NO_LIMIT)
+    verdicts = judge(table, [RIGHT], [AREAS["all"]], EVERY)
     right, wrong = np.zeros(len(table.labels), bool), np.zeros(len(table.labels), bool)
     right[verdicts.place] = verdicts.right[0, 0]
     wrong[verdicts.place] = verdicts.wrong[0, 0]
