@@ -18,6 +18,8 @@ def intervals(
 ) -> dict[str, dict[str, float | None]]:
     """Percentile bootstrap over images: for each figure its `value` on all of them, `low` and `high`.
 
+    One image drawn again and again says nothing: `low` and `high` are None.
+
     Args:
         resamples: how often as many images as there are, are drawn with replacement.
         level: share of resamples between low and high.
@@ -50,7 +52,7 @@ def _minus(a: float | None, b: float | None) -> float | None:
 
 def _draws(images: int, resamples: int, seed: int) -> Any:
     generator = np.random.default_rng(seed)
-    if not images:
+    if images < 2:
         return []
     return (np.bincount(generator.integers(0, images, images), None, images) for _ in range(resamples))
 
