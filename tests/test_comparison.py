@@ -6,8 +6,10 @@ import re
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -22,10 +24,15 @@ from apiece.data.generated import discs
 from apiece.data.label_images import write_label_images
 from apiece.data.writing import entries
 from apiece.errors import CallError, InputError, Interrupted
+from apiece.instances import Instances
+from apiece.metrics.coco import EVERY
 from apiece.metrics.scorer import Scorer
 from apiece.metrics.scorer import compare as difference
+from apiece.metrics.terminal import written
 from apiece.trials.division import divided
-from apiece.trials.standings import Standing, score_found, score_tools
+from apiece.trials.lineups import accuracies
+from apiece.trials.standings import Standing, differences, score_found, score_tools
+from apiece.trials.tables import sheets, signed
 from apiece.trials.timing import PARTS
 
 TRAINING = {"crop": 32, "batch_size": 2, "precision": "32-true", "accelerator": "cpu", "evaluations": 2}
@@ -103,6 +110,7 @@ def test_the_threshold_is_that_of_the_training_which_saw_no_test_image(compared,
     parts = [set(names[part]) for part in ("training", "validation", "test")]
     assert [len(part) for part in parts] == [7, 2, 3] and len(set.union(*parts)) == 12
     assert all(open_dataset(folder).names[number - 1] == name for name, number in names["test ids"].items())
+    assert names["class ids"] == {open_dataset(folder).classes[0]: 1}
 
 
 def test_a_cell_says_what_its_method_cost(compared):
@@ -154,7 +162,9 @@ def test_the_command_prints_a_table_or_one_json_object(compared, folder, capsys)
     words = ["compare", str(folder), "--steps", "4", "--options", options, "--out", str(compared.out), "--quiet"]
     assert main([*words, "--methods", "DCME", "--json", "-"]) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert [one["name"] for one in figures["standings"]] == ["DCME"] and figures["images"]["test"] == 3
+    # What an earlier call did in the same folder stands beside it; what failed there does not.
+    assert {one["name"] for one in figures["standings"]} == {"DCME", "SpatialEmbedding"}
+    assert figures["images"]["test"] == 3
     assert main([*words, "--methods", "DCME, HOLO"]) == 2
     assert main([*words, "--test", "2"]) == 2
     assert "give shares between 0 and 1" in capsys.readouterr().err
@@ -211,8 +221,6 @@ def test_an_image_that_is_learned_from_may_not_judge(folder, tmp_path):
 
 def test_a_test_set_of_its_own_is_read_with_the_training_sets_classes():
     def named(data: Dataset, *classes: str) -> Dataset:
-        from dataclasses import replace
-
         return replace(data, classes=classes)
 
     data, test = named(discs(6), "a", "disc"), named(discs(3, seed=1), "disc")
@@ -233,8 +241,11 @@ def test_tools_that_cannot_be_read_say_so_and_thresholds_can_be_given(tool_file,
     assert [one.main["accuracy@0.50"]["value"] for one in standings[:2]] == [1, 0]
     assert all(one.main["AP"]["value"] == 1 for one in standings[:2])
     assert "there is no such file" in standings[2].why
-    with pytest.raises(CallError, match="is a score threshold"):
-        score_tools([f"{low}@high"], data, data)
+    for wrong in ("high", "nan", "inf"):
+        with pytest.raises(CallError, match="is a score threshold"):
+            score_tools([f"{low}@{wrong}"], data, data)
+    text = written([], sheets(standings, {}), 300)
+    assert "of one image" not in text and "2 images, which are so few" in text and " 0.4" in text
 
 
 def test_boxes_alone_cannot_be_compared(folder, tmp_path):
@@ -247,7 +258,84 @@ def test_boxes_alone_cannot_be_compared(folder, tmp_path):
 def test_figures_come_from_the_scorer(tool_file, folder):
     data = open_dataset(folder)
     (standing,) = score_tools([str(tool_file)], data, data)
-    scorer = Scorer(data.classes)
+    scorer = Scorer(data.classes, coco_options={"max_detections": (1, 10, EVERY)})
     for sample in data:
         scorer.add(sample.name, sample.truth.replace(scores=sample.truth.labels + 1.0), sample.truth)
     assert standing.report.figures["coco"] == scorer.report()["coco"]
+
+
+def test_every_object_counts_in_ap_however_many_there_are():
+    squares = np.kron(np.arange(1, 145, dtype=np.uint16).reshape(12, 12), np.ones((4, 4), np.uint16))
+    truth = Instances.from_label_map(squares, np.zeros(144, int))
+    data = replace(discs(2, squares.shape), read_truth=lambda index: truth)
+    found = replace(data, read_truth=lambda index: truth.replace(scores=np.linspace(1, 0.5, 144)))
+    assert score_found("all", found, data).main["AP"]["value"] == 1
+
+
+def test_few_images_prove_nothing_and_one_has_no_interval(tool_file, folder):
+    data = open_dataset(folder)
+    figures = {"value": -0.2, "low": -0.3, "high": -0.1}
+    assert signed(figures).endswith("*") and not signed(figures, starred=False).endswith("*")
+    one = score_tools([str(tool_file), str(tool_file)], data.subset([3]), data)
+    assert one[0].main["AP"] == {"value": 1.0, "low": None, "high": None}
+    apart = differences(one)
+    tables = sheets(one, apart)
+    assert tables[0].lines[0][1] == "1.000" and "Of one image there is no interval" in tables[0].note
+    assert tables[-1].lines[0][1] == "+0.000" and "1 images prove nothing" in tables[-1].note
+
+
+def test_finding_nothing_where_nothing_is_counts_as_right(folder):
+    data = discs(3, (48, 48), seed=3, objects=(2, 4))
+    empty = Instances.empty((48, 48), scored=True)
+    truths = [data.truth(0), empty, data.truth(2)]
+    truth = replace(data, read_truth=lambda index: truths[index])
+    standing = score_found("all", replace(truth, read_truth=lambda index: scored(truths[index])), truth)
+    assert accuracies([standing.report]).tolist() == [[1, 1, 1]]
+
+
+def scored(objects: Instances) -> Instances:
+    return objects.replace(scores=np.ones(len(objects)))
+
+
+def test_truth_of_boxes_is_refused_before_anything_is_trained(tmp_path):
+    data = discs(6, (48, 48), seed=3, objects=(2, 4))
+    boxed = replace(data, read_truth=lambda index: Instances.from_boxes([[1, 1, 5, 5]], (48, 48)))
+    with pytest.raises(InputError, match="boxes only, but a comparison needs masks"):
+        compare(data, test=boxed, out=tmp_path / "out", **GIVEN)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fault_in_scoring_or_in_the_page_does_not_keep_others_from_being_trained(
+    tmp_path, folder, monkeypatch, capfd
+):
+    def broken(name, *rest, **facts):
+        if name == "DCME":
+            raise RuntimeError("no such figure")
+        return score_found(name, *rest, **facts)
+
+    pages = []
+
+    def page(*given, **facts):
+        pages.append(given[0])
+        if len(pages) == 1:
+            raise RuntimeError("no page")
+
+    monkeypatch.setattr("apiece.comparison.score_found", broken)
+    monkeypatch.setattr("apiece.comparison.write_comparison_page", page)
+    compared = compare(folder, options=OPTIONS, out=tmp_path / "out", **{**GIVEN, "methods": "DCME,SpatialEmbedding"})
+    assert [(one.name, one.status) for one in compared.standings] == [("SpatialEmbedding", "done"), ("DCME", "failed")]
+    assert "no such figure (this is a fault in apiece" in compared.standings[1].why
+    assert len(pages) == 2 and "no page so far: no page" in capfd.readouterr().err
+
+
+def test_three_methods_share_a_budget_of_a_minute(tmp_path, folder):
+    """Twenty seconds each: the clock is kept, validation included, and all three are judged."""
+    options = {"train": TRAINING, **{name: {"network": "tiny"} for name in ("SpatialEmbedding", "DCME", "YOLACT")}}
+    given = {"methods": "SpatialEmbedding,DCME,YOLACT", "minutes": 1 / 3, "quiet": True}
+    begun = time.monotonic()
+    compared = compare(folder, options=options, out=tmp_path / "out", **given)
+    assert time.monotonic() - begun > 60 and {one.status for one in compared.standings} == {"done"}
+    for one in compared.standings:
+        assert 19 <= one.facts["training"]["seconds"] <= 30 and one.facts["training"]["steps"] > 20
+        # Twenty seconds of learning beat none by far.
+        assert one.main["AP50"]["value"] > 0.1

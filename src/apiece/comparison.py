@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from apiece.files import write_text
 from apiece.journal import plain
 from apiece.metrics.terminal import written
 from apiece.progress import clock, say
-from apiece.trials.division import Parts, divided
+from apiece.trials.division import Parts, divided, write_parts
 from apiece.trials.findings import send_over_test
 from apiece.trials.method_options import MethodOptions, options_of, read_options
 from apiece.trials.page import write_comparison_page
@@ -23,7 +23,7 @@ from apiece.trials.separate import run_apart
 from apiece.trials.standings import DONE, Apart, Standing, differences, ranked, score_found, score_tools
 from apiece.trials.tables import sheets
 from apiece.trials.training import train_trial
-from apiece.trials.trial import Budget, Trial
+from apiece.trials.trial import Budget, Trial, failing
 
 PAGE, FIGURES = "comparison.html", "comparison.json"
 """Files of a comparison's folder, beside `cells/`, `runs/`, `found/` and `parts.json`, the names of its images."""
@@ -85,8 +85,9 @@ def compare(
     """Train methods one after another, each with the same budget and in a process of its own, and judge them.
 
     Best weights and score threshold are chosen by validation images, figures are of test images, which no method saw.
-    What is done is kept in `out`: the same call again does the rest and goes on with what was interrupted. A method
-    that fails is reported, and does not end the comparison; the same call tries it again.
+    What is done is kept in `out`: the same call again does the rest and goes on with what was interrupted. What an
+    earlier call did there with other methods, on the same images with the same budget, stands beside it. A method that
+    fails is reported, and does not end the comparison; the same call tries it again.
 
     Args:
         data: images with their objects, or their path.
@@ -117,7 +118,8 @@ def compare(
     out = Path(out)
     trials = [Trial(name, one, parts, budget, seed, out, _device(one), quiet) for name, one in chosen.items()]
     _make_way(trials, overwrite)
-    _write_parts(parts, whole, out)
+    write_parts(parts, whole, out / "parts.json")
+    trials += _of_earlier_calls(trials, parts, budget, seed, out)
     others = score_tools(tools, parts.test, whole, taken=tuple(chosen))
     for tool in others:
         _say_standing(tool, quiet)
@@ -134,16 +136,21 @@ def compare(
 
     _announce(trials, budget, quiet)
     # What is done comes first, so that the page shows it while the others train.
-    for trial in sorted(trials, key=lambda one: one.cell().get("status") != DONE):
+    for number, trial in enumerate(sorted(trials, key=lambda one: one.cell().get("status") != DONE), 1):
         try:
             standings[trial.name] = _standing(trial)
         except KeyboardInterrupt:
             done = sum(one.report is not None for one in standings.values())
             where = f"stopped at {trial.name}; {done} of {len(trials)} methods are done in {out}"
             raise Interrupted(f"{where}: the same command goes on.") from None
-        comparison = told()
         _say_standing(standings[trial.name], quiet)
-    return comparison if trials else told()
+        try:
+            if number < len(trials):
+                told()
+        # A page that cannot be made yet must not keep the others from being trained: the last one says why.
+        except Exception as error:
+            say(f"no page so far: {error}")
+    return told()
 
 
 def _names(methods: str | Sequence[str]) -> list[str]:
@@ -172,12 +179,18 @@ def _make_way(trials: Sequence[Trial], overwrite: bool) -> None:
             trial.forget()
 
 
-def _write_parts(parts: Parts, whole: Dataset, out: Path) -> None:
-    """Which images are in which part, and the ids that results must have: for whoever trains another tool."""
-    ids = dict(zip(whole.names, whole.image_ids or range(1, len(whole) + 1), strict=True))
-    names: dict[str, Any] = {name: list(one.names) for name, one in vars(parts).items()}
-    names["test ids"] = {name: ids[name] for name in parts.test.names}
-    write_text(out / "parts.json", json.dumps(names, indent=1) + "\n")
+def _of_earlier_calls(trials: Sequence[Trial], parts: Parts, budget: Budget, seed: int, out: Path) -> list[Trial]:
+    """What is done in the folder beside these trials, of the same images and budget."""
+    device, quiet = best_device(), True
+    earlier = []
+    for name in sorted(set(all_methods.PLACES) - {one.name for one in trials}):
+        trial = Trial(name, MethodOptions(), parts, budget, seed, out, device, quiet)
+        cell = trial.cell()
+        options = cell.get("identity", {}).get("options", {})
+        trial = replace(trial, options=MethodOptions(**options))
+        if cell.get("status") == DONE and cell["identity"] == trial.identity() and trial.found_file.is_file():
+            earlier.append(trial)
+    return earlier
 
 
 def _unfinished(trial: Trial) -> Standing:
@@ -203,8 +216,9 @@ def _standing(trial: Trial) -> Standing:
             scored = score_found(trial.name, open_coco(trial.found_file), trial.parts.test, facts=cell)
             trial.note(status=DONE, figures=scored.report.figures if scored.report else {})
             return scored
-    except InputError as error:
-        trial.note(status="failed", why=" ".join(str(error).split()))
+    # One method that fails must not end the comparison.
+    except Exception as error:
+        trial.note(**failing(error))
     return _unfinished(trial)
 
 

@@ -1,5 +1,6 @@
 """Division: images to learn from, images to choose by, and images to judge by; none is in two parts."""
 
+import json
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,9 @@ import numpy as np
 
 from apiece.data.dataset import Dataset
 from apiece.data.formats import cut, open_dataset
-from apiece.errors import CallError
+from apiece.data.sampling import spread
+from apiece.errors import CallError, InputError
+from apiece.files import write_text
 from apiece.instances import Instances
 
 
@@ -64,7 +67,24 @@ def divided(
         raise CallError(f"{data.path}: a comparison needs validation images.")
     parts = Parts(data, held_out, test)
     _check_apart(parts)
+    for truth in spread(test, images=20):
+        if not truth.has_masks:
+            raise InputError(f"{test.path}: its annotations have boxes only, but a comparison needs masks.")
     return parts, whole
+
+
+def write_parts(parts: Parts, whole: Dataset, path: Path) -> None:
+    """Which images are in which part, and the numbers that results must have: for whoever trains another tool.
+
+    Args:
+        whole: what the test images are of.
+    """
+    ids = dict(zip(whole.names, whole.image_ids or range(1, len(whole) + 1), strict=True))
+    facts: dict[str, Any] = {name: list(one.names) for name, one in vars(parts).items()}
+    facts["test ids"] = {name: ids[name] for name in parts.test.names}
+    classes = whole.class_ids or range(1, len(whole.classes) + 1)
+    facts["class ids"] = dict(zip(whole.classes, classes, strict=True))
+    write_text(path, json.dumps(facts, indent=1) + "\n")
 
 
 def _check_apart(parts: Parts) -> None:

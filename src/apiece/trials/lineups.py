@@ -3,6 +3,8 @@
 Blue is right at an IoU of 0.5, orange missed or wrong, grey ignored, as in `pairs`.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
@@ -11,6 +13,7 @@ from apiece.colors import GREY
 from apiece.draw import overlay
 from apiece.instances import Instances
 from apiece.metrics.diagnosis import fates
+from apiece.metrics.report import Report
 from apiece.page import Picture
 from apiece.pairs import RIGHT, WRONG, Shown, compact, reduced, reduced_size
 
@@ -44,6 +47,11 @@ def _picture(shown: Shown, objects: Instances, colors: UInt8[ndarray, "N 3"] | N
 
 def _colors(good: Bool[ndarray, " N"], left_out: Bool[ndarray, " N"]) -> UInt8[ndarray, "N 3"]:
     return np.where(left_out[:, None], GREY, np.where(good[:, None], RIGHT, WRONG)).astype(np.uint8)
+
+
+def accuracies(reports: Sequence[Report]) -> Float[ndarray, "M I"]:
+    """Of each of M findings in each image, at an IoU of 0.5; 1 where there is nothing and nothing is found."""
+    return np.array([report.diagnosis.accuracy for report in reports])
 
 
 def telling(accuracy: Float[ndarray, "M I"], count: int) -> list[int]:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from apiece.metrics.mistakes import KINDS
+from apiece.metrics.report import Report
 from apiece.page import Page
 from apiece.pairs import Shown, pair_picture
 from apiece.score_page import showing
 from apiece.trials.division import Parts
-from apiece.trials.lineups import found_picture, telling, truth_picture, worst_of
+from apiece.trials.lineups import accuracies, found_picture, telling, truth_picture, worst_of
 from apiece.trials.speed_chart import Mark, svg_speed
 from apiece.trials.standings import RANKED_BY, Standing
 from apiece.trials.tables import sheets
@@ -90,9 +91,10 @@ def _add_speed(page: Page, done: Sequence[Standing]) -> None:
     colors, marks = _colors(done), []
     for one in done:
         value, low, high = (one.main[RANKED_BY][key] for key in ("value", "low", "high"))
-        if value is not None and low is not None and high is not None:
+        if value is not None:
             time = one.facts.get("prediction", {}).get("total", {}).get("median")
-            marks.append(Mark(one.name, value, low, high, time, colors[one.name]))
+            bar = (value, value) if low is None or high is None else (low, high)
+            marks.append(Mark(one.name, value, *bar, time, colors[one.name]))
     caption = "Each dot a method: the higher the better, the further left the quicker. Bars: 95 % intervals."
     caption += " Dashed: another tool, whose time is not known." * any(one.tool for one in done)
     page.chart(svg_speed(marks, "milliseconds an image, from file to file", RANKED_BY), caption)
@@ -134,9 +136,8 @@ def _shows(done: Sequence[Standing], parts: Parts) -> list[Callable[[int], Shown
     return [certain(one) for one in done]
 
 
-def _accuracy(done: Sequence[Standing]) -> np.ndarray:
-    """Of each standing in each test image, at an IoU of 0.5: M I."""
-    return np.array([[row["accuracy"] for row in one.report.rows] for one in done if one.report is not None])
+def _reports(done: Sequence[Standing]) -> list[Report]:
+    return [one.report for one in done if one.report is not None]
 
 
 def _add_images(page: Page, done: Sequence[Standing], parts: Parts) -> None:
@@ -146,7 +147,7 @@ def _add_images(page: Page, done: Sequence[Standing], parts: Parts) -> None:
         "Orange: wrong. Grey: ignored. True objects each have a color of their own."
     )
     shows = _shows(done, parts)
-    for place in telling(_accuracy(done), SHOWN):
+    for place in telling(accuracies(_reports(done)), SHOWN):
         page.heading(parts.test.names[place], 3)
         page.figures(_lineup([one.name for one in done], shows, place))
 
@@ -170,7 +171,7 @@ def _add_failures(page: Page, done: Sequence[Standing], parts: Parts) -> None:
     page.text("How many objects are of each kind of mistake, and by how much AP50 would rise if it alone were mended.")
     page.text("For each the image in which it falls furthest behind the others: truth on the left, found on the right.")
     pictures = []
-    for one, show, place in zip(done, _shows(done, parts), worst_of(_accuracy(done)), strict=True):
+    for one, show, place in zip(done, _shows(done, parts), worst_of(accuracies(_reports(done))), strict=True):
         picture, caption = pair_picture(show(place), parts.test.classes)
         pictures.append((picture, f"{one.name}, {caption}"))
     page.figures(pictures, pairs=True)

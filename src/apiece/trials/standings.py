@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
 from apiece.data.dataset import Dataset
 from apiece.data.formats import open_found
 from apiece.errors import CallError, InputError
+from apiece.metrics.coco import EVERY
 from apiece.metrics.report import Report
 from apiece.metrics.scorer import Scorer, compare
 from apiece.scoring import label_map, places
 
 METRICS = ("coco", "matching")
+COCO = {"max_detections": (1, 10, EVERY)}
+"""AP of all that is found, as the bounds of `recommend`; COCO's own counts 100 objects of a class in an image."""
 MAIN = {
     "AP": ("coco", "AP"),
     "AP50": ("coco", "AP50"),
@@ -73,7 +77,7 @@ def score_found(name: str, found: Dataset, truth: Dataset, **facts: Any) -> Stan
     missing = [name for name, place in zip(truth.names, there, strict=True) if place is None]
     if missing:
         raise InputError(f"{found.path}: nothing for {len(missing)} of {len(truth)} test images, as {missing[0]}.")
-    scorer = Scorer(truth.classes, METRICS, threshold=found.threshold)
+    scorer = Scorer(truth.classes, METRICS, threshold=found.threshold, coco_options=COCO)
     for index, place in enumerate(there):
         ours = found.truth(place or 0)
         if not ours.has_masks:
@@ -109,9 +113,12 @@ def _with_threshold(file: str) -> tuple[Path, float | None]:
     if not at or Path(file).exists():
         return Path(file), None
     try:
-        return Path(path), float(number)
+        threshold = float(number)
     except ValueError:
-        raise CallError(f"--tools {file}: what follows @ is a score threshold, as in FILE.json@0.5.") from None
+        threshold = nan
+    if not isfinite(threshold):
+        raise CallError(f"--tools {file}: what follows @ is a score threshold, as in FILE.json@0.5.")
+    return Path(path), threshold
 
 
 def _tool_name(path: Path, taken: Sequence[str]) -> str:

@@ -116,8 +116,13 @@ def noting(trial: Trial, work: Callable[[Trial], None]) -> None:
         work(trial)
     # Whatever goes wrong with one method must not end the comparison: the cell says what it was.
     except Exception as error:
-        known = isinstance(error, InputError | CallError | TrainingError)
-        trial.note(status="failed", why=_sentence(error), **({} if known else {"trace": _trace()}))
+        trial.note(**failing(error))
+
+
+def failing(error: Exception) -> dict[str, Any]:
+    """What a cell says of a trial that failed; to be called where the error is caught."""
+    known = isinstance(error, InputError | CallError | TrainingError)
+    return {"status": "failed", "why": _sentence(error), **({} if known else {"trace": _trace()})}
 
 
 def _sentence(error: Exception) -> str:
