@@ -136,7 +136,8 @@ def test_the_table_and_the_page_show_everybody(compared):
     text, page = compared.table(width=300), compared.page.read_text()
     for words in ("Accuracy on the test images", "Difference to the best (perfect)", "Not finished", "no-such-network"):
         assert words in text and words in page
-    for words in ("Learning curves", "The same images under all methods", "Failures", "4 steps on the same images"):
+    version = f"apiece {apiece.__version__}"
+    for words in ("Learning curves", "The same images under all methods", "Failures", "4 steps on the same", version):
         assert words in page
     shown = re.findall(r"<figcaption>(\w+): (\d+) right, 0 missed, 0 wrong", page)
     assert len([name for name, _ in shown if name == "perfect"]) == 3

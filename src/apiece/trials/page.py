@@ -77,7 +77,11 @@ def _facts(standings: Sequence[Standing], parts: Parts, budget: str) -> list[str
 def _machine(facts: dict[str, Any]) -> str:
     threads = "1 thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
     where = facts["gpu"] or f"{threads} of {facts['processor']}"
-    return f"{where} ({facts['system']}, Python {facts['python']}, torch {facts['torch']})"
+    # Cells that were made before an update say so.
+    versions = ", ".join(
+        f"{name} {facts[name.lower()]}" for name in ("Python", "torch", "apiece") if name.lower() in facts
+    )
+    return f"{where} ({facts['system']}, {versions})"
 
 
 def _colors(standings: Sequence[Standing]) -> dict[str, int]:

@@ -77,6 +77,7 @@ def peak_device_memory() -> int | None:
 def machine() -> dict[str, Any]:
     """What computes here: processor, threads, GPU, versions."""
     import platform
+    from importlib.metadata import version
 
     import torch
 
@@ -88,6 +89,7 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
+        "apiece": version("apiece"),
     }
 
 
