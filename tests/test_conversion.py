@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections import Counter
 from itertools import product
 
@@ -109,6 +110,18 @@ def objects(of_image):
         kinds.append(kind)
     stack = np.array(masks, bool).reshape(-1, *SIZE)
     return Instances.from_dense(stack, [kind for kind, _ in kinds], ignore=[flag == 0 for _, flag in kinds])
+
+
+@pytest.mark.parametrize("to", WRITTEN)
+def test_a_corrected_annotation_makes_another_set_and_a_copy_the_same(tmp_path, to):
+    truths = [Instances.from_dense(PLAIN, [0, 1, 2]), Instances.from_dense(PLAIN[:2], [0, 1])]
+    convert(made(truths), tmp_path / "set", to, quiet=True)
+    convert(made([truths[0], truths[1][:1]]), tmp_path / "corrected", to, quiet=True)
+    shutil.copytree(tmp_path / "set", tmp_path / "copy")
+    data, copy, corrected = (open_dataset(tmp_path / name) for name in ("set", "copy", "corrected"))
+    assert data.classes == corrected.classes and data.names == corrected.names
+    assert data.fingerprint() == copy.fingerprint() != corrected.fingerprint()
+    assert data.split(0.5)[0].fingerprint() == copy.split(0.5)[0].fingerprint() != data.fingerprint()
 
 
 @pytest.mark.parametrize("to", WRITTEN)

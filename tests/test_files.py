@@ -1,7 +1,7 @@
 import pytest
 
 from apiece.errors import InputError
-from apiece.files import replacing, write_text
+from apiece.files import digest, replacing, write_text
 
 
 def test_a_file_appears_whole_and_under_its_own_name_only(tmp_path):
@@ -64,3 +64,12 @@ def test_a_folder_in_the_files_place_is_named_and_nothing_is_left_over(tmp_path)
     with pytest.raises(InputError, match="result.json: cannot be written"):
         write_text(path, "{}")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_digest_is_of_the_contents_alone(tmp_path):
+    for name, content in (("a", b"12"), ("b", b"12"), ("c", b"21")):
+        (tmp_path / name).write_bytes(content)
+    first, copy, other = (digest(tmp_path / name) for name in "abc")
+    assert first == copy != other and digest(tmp_path / "nowhere") == ""
+    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+        digest(tmp_path)

@@ -95,7 +95,29 @@ def test_a_fingerprint_changes_with_names_classes_and_sizes_of_files(tmp_path):
     assert before != made(1).fingerprint() != made(2).fingerprint()
     assert replace(data, classes=("other",)).fingerprint() != before
     file.write_bytes(b"123")
-    assert data.fingerprint() != before
+    assert replace(data).fingerprint() != before
+
+
+def test_a_fingerprint_changes_with_the_annotations_of_its_own_images(tmp_path):
+    files = [tmp_path / name for name in ("a.json", "b.json", "missing.json")]
+    for file in files[:2]:
+        file.write_bytes(b"12")
+    data = made(3, truth_files=tuple((file,) for file in files))
+    before = [data.subset([index]).fingerprint() for index in range(3)]
+    files[0].write_bytes(b"21")
+    after = [data.subset([index]).fingerprint() for index in range(3)]
+    assert before[0] != after[0] and before[1:] == after[1:]
+    assert data.fingerprint() != made(3).fingerprint()
+
+
+def test_a_fingerprint_is_that_of_the_files_when_it_was_first_asked_for(tmp_path):
+    file = tmp_path / "a.json"
+    file.write_bytes(b"12")
+    data = made(1, truth_files=((file,),))
+    before = data.fingerprint()
+    file.write_bytes(b"21")
+    assert pickle.loads(pickle.dumps(data)).fingerprint() == data.fingerprint() == before
+    assert replace(data).fingerprint() != before
 
 
 def test_channels_are_those_of_the_first_image():

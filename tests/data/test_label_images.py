@@ -325,3 +325,15 @@ def test_real_leaves_have_the_published_counts(shared_data):
     data = open_label_images(shared_data / "leaves/composed", "val")
     assert len(data) == 30 and sum(len(sample.truth) for sample in data) == 313
     assert len(open_label_images(shared_data / "leaves/real/train")) == 7
+
+
+def test_a_mask_corrected_within_its_files_size_makes_another_set(tmp_path):
+    put_pair(tmp_path)
+    file = tmp_path / "masks/a.tif"
+    tifffile.imwrite(file, LABELS.astype(np.uint16))
+    size, before = file.stat().st_size, open_label_images(tmp_path).fingerprint()
+    tifffile.imwrite(file, np.where(LABELS == 7, 3, LABELS).astype(np.uint16))
+    assert file.stat().st_size == size and open_label_images(tmp_path).fingerprint() != before
+    corrected = open_label_images(tmp_path).fingerprint()
+    (tmp_path / "classes.json").write_text('{"classes": ["object"], "objects": {"a": {"ignore": [3]}}}')
+    assert open_label_images(tmp_path).fingerprint() not in (before, corrected)

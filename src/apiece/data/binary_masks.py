@@ -82,6 +82,7 @@ def open_binary_masks(path: str | Path, split: str | None = None) -> Dataset:
         raise InputError(f"{folder}: no folders of images and masks here: looked for {LOOKED_FOR}.")
     places = sorted(child for child in _folders(folder) if (child / "images").is_dir() or (child / "masks").is_dir())
     files = tuple(map(_image_file, places))
+    sidecar = folder / SIDECAR
     classes, objects = read_sidecar(folder)
     return Dataset(
         path=path,
@@ -90,8 +91,9 @@ def open_binary_masks(path: str | Path, split: str | None = None) -> Dataset:
         names=tuple(place.name for place in places),
         files=files,
         read_image=partial(_image, files),
-        read_truth=partial(_truth, tuple(places), files, objects, folder / SIDECAR),
+        read_truth=partial(_truth, tuple(places), files, objects, sidecar),
         read_size=partial(_size, files),
+        truth_files=tuple((*folder_images(place / "masks"), sidecar) for place in places),
     )
 
 

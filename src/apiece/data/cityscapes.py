@@ -24,7 +24,7 @@ from numpy import ndarray
 
 from apiece.data.cityscapes_distance import distances
 from apiece.data.cityscapes_ids import ids_of_objects, objects_of_ids
-from apiece.data.cityscapes_labels import Label, classes, ground_of, labels_for, read_labels, write_labels
+from apiece.data.cityscapes_labels import LABELS_FILE, Label, classes, ground_of, labels_for, read_labels, write_labels
 from apiece.data.cityscapes_polygons import polygon_size, read_polygons, write_polygons
 from apiece.data.dataset import Dataset
 from apiece.data.image_heads import image_size
@@ -78,7 +78,7 @@ def open_cityscapes(path: str | Path, split: str | None = None) -> Dataset:
     annotations = _files(path / "gtFine" / split, POLYGONS) | _files(path / "gtFine" / split, IDS)
     annotations = dict(sorted(annotations.items()))
     images = _images(path / "leftImg8bit" / split, annotations)
-    labels = read_labels(path)
+    labels, table = read_labels(path), path / LABELS_FILE
     return Dataset(
         path=path,
         format=FORMAT,
@@ -89,6 +89,7 @@ def open_cityscapes(path: str | Path, split: str | None = None) -> Dataset:
         read_truth=partial(_truth, tuple(annotations.values()), labels),
         class_ids=tuple(label.number for label in classes(labels)),
         read_size=partial(_size, tuple(annotations.values())),
+        truth_files=tuple((file, table) for file in annotations.values()),
     )
 
 

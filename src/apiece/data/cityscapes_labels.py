@@ -17,7 +17,7 @@ from apiece.data.dataset import Dataset
 from apiece.errors import InputError
 from apiece.files import write_text
 
-LABELS = "labels.json"
+LABELS_FILE = "labels.json"
 
 
 class Label(NamedTuple):
@@ -63,7 +63,7 @@ def read_labels(root: Path) -> tuple[Label, ...]:
     Raises:
         InputError: the file is no table of labels, or two have one number or name.
     """
-    path = root / LABELS
+    path = root / LABELS_FILE
     if not path.is_file():
         return STANDARD
     content = load_json(path)
@@ -97,7 +97,7 @@ def write_labels(labels: Sequence[Label], root: Path) -> None:
         return
     keys = ("name", "id", "hasInstances", "ignoreInEval")
     rows = ",\n".join(f"  {json.dumps(dict(zip(keys, label, strict=True)))}" for label in labels)
-    write_text(root / LABELS, f'{{"labels": [\n{rows}\n]}}\n')
+    write_text(root / LABELS_FILE, f'{{"labels": [\n{rows}\n]}}\n')
 
 
 def labels_for(names: Sequence[str], root: Path) -> tuple[Label, ...]:

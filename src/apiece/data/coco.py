@@ -94,6 +94,7 @@ def data_set(path: Path, source: CocoFile) -> Dataset:
         read_size=source.size,
         read_outlines=partial(_outlines, source),
         threshold=source.threshold,
+        truth_files=((file,),) * len(names),
     )
 
 

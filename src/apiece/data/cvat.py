@@ -97,6 +97,7 @@ def _data_set(path: Path, source: CvatFile, part: str) -> Dataset:
         read_truth=partial(_truth, source, chosen),
         read_size=partial(_size, source, chosen),
         read_outlines=partial(_outlines, source, chosen),
+        truth_files=((source.path,),) * len(names),
     )
 
 

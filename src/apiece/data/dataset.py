@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from apiece.errors import InputError
+from apiece.files import digest
 from apiece.instances import Instances
 from apiece.masks import Size
 
@@ -61,6 +63,8 @@ class Dataset:
         threshold: of findings: the score from which on they count where a decision is needed, where the source says it.
         read_boxes: as `read_truth`, but objects have no masks where the source gives their boxes and areas. Only where
             that is quicker.
+        truth_files: for each image the files that its objects come from, some of which may not be there; None where
+            they come from no file (generated), or nobody learns from them (findings).
     """
 
     path: Path
@@ -77,6 +81,7 @@ class Dataset:
     read_outlines: Callable[[int], list[list[ndarray]]] | None = None
     threshold: float | None = None
     read_boxes: Callable[[int], Instances] | None = None
+    truth_files: tuple[tuple[Path, ...], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -139,6 +144,7 @@ class Dataset:
             files=tuple(self.files[i] for i in indices),
             chosen=tuple(self._place(i) for i in indices),
             image_ids=None if self.image_ids is None else tuple(self.image_ids[i] for i in indices),
+            truth_files=None if self.truth_files is None else tuple(self.truth_files[i] for i in indices),
         )
 
     def boxes_only(self) -> "Dataset":
@@ -162,10 +168,26 @@ class Dataset:
         return self.subset(sorted(ranked[count:])), self.subset(sorted(ranked[:count]))
 
     def fingerprint(self) -> str:
-        """A short hash of names, files' sizes and classes: says whether a model was trained on this very set."""
+        """A short hash: says whether a model was trained on this very set, wherever its files lie.
+
+        It is of classes, names, sizes of the images' files, and contents of the annotations' files (hashed by 100,000
+        in seconds), as they are when it is asked for first.
+
+        Raises:
+            InputError: an annotation's file cannot be read.
+        """
+        return self._fingerprint
+
+    # Once: a training asks at every validation, and must not take for its own what was corrected meanwhile.
+    @cached_property
+    def _fingerprint(self) -> str:
+        truth_files = self.truth_files or ((),) * len(self)
+        # One file may hold the objects of all images.
+        digests = {file: digest(file) for file in {file for of_image in truth_files for file in of_image}}
         facts = [self.format, *self.classes]
-        for name, file in zip(self.names, self.files, strict=True):
+        for name, file, of_image in zip(self.names, self.files, truth_files, strict=True):
             facts += [name, str(file.stat().st_size) if file is not None and file.exists() else ""]
+            facts += [digests[one] for one in of_image]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
     def channels(self) -> int:

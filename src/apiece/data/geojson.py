@@ -121,6 +121,7 @@ def open_geojson(path: str | Path, split: str | None = None) -> Dataset:
         read_truth=partial(_truth, source),
         read_size=source.size,
         read_outlines=partial(_outlines, source),
+        truth_files=tuple((file.path,) for file in there.files),
     )
 
 

@@ -120,7 +120,8 @@ def open_label_images(path: str | Path, split: str | None = None) -> Dataset:
     path = Path(path)
     folder, files, masks = label_layout.matched(path, split)
     names = tuple(files)
-    classes, objects = _read_sidecar(folder / SIDECAR)
+    sidecar = folder / SIDECAR
+    classes, objects = _read_sidecar(sidecar)
     return Dataset(
         path=path,
         format=FORMAT,
@@ -129,6 +130,7 @@ def open_label_images(path: str | Path, split: str | None = None) -> Dataset:
         files=tuple(files.values()),
         read_image=partial(_image, tuple(files.values())),
         read_truth=partial(_truth, tuple(masks[name] for name in names), names, objects),
+        truth_files=tuple((masks[name], sidecar) for name in names),
     )
 
 

@@ -25,7 +25,7 @@ from apiece.data.dataset import Dataset
 from apiece.data.image_heads import image_size
 from apiece.data.images import folder_images, read_image
 from apiece.data.painting import demand_masks, fields_lost, painted
-from apiece.data.voc_colors import VOID, read_label_map, read_numbers, write_label_map, write_numbers
+from apiece.data.voc_colors import LABEL_MAP, VOID, read_label_map, read_numbers, write_label_map, write_numbers
 from apiece.data.writing import Entry, place_image
 from apiece.errors import InputError
 from apiece.files import write_text
@@ -66,6 +66,7 @@ def open_voc(path: str | Path, split: str | None = None) -> Dataset:
         raise InputError(f"{path / IMAGES}: the image {lacking} is missing.")
     files = tuple(None if images is None else images[name] for name in names)
     classes, colors = read_label_map(path)
+    maps, listed = (path / OBJECTS, path / CLASSES), path / LABEL_MAP
     return Dataset(
         path=path,
         format=FORMAT,
@@ -75,6 +76,7 @@ def open_voc(path: str | Path, split: str | None = None) -> Dataset:
         read_image=partial(_image, path, files),
         read_truth=partial(_truth, path, names, classes, colors),
         read_size=partial(_size, path, names),
+        truth_files=tuple((*(folder / f"{name}.png" for folder in maps), listed) for name in names),
     )
 
 

@@ -66,6 +66,7 @@ def open_yolo(path: str | Path, split: str | None = None) -> Dataset:
         read_truth=partial(_truth, layout.images, layout.labels, len(classes)),
         read_size=partial(_size, layout.images),
         read_outlines=partial(_outlines, layout.images, layout.labels, len(classes)),
+        truth_files=tuple((file,) for file in layout.labels),
     )
 
 
