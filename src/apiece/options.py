@@ -2,13 +2,12 @@
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apiece import methods
+from apiece.complaints import sentence
 from apiece.errors import CallError, InputError
 
 if TYPE_CHECKING:
@@ -31,14 +30,6 @@ COMMANDS = {
     "demo": "the whole job on generated images, in about three minutes",
 }
 """Each command and what it does, in one line."""
-KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "list": "a list",
-    "dict": "names with values",
-}
-"""Python's types in the user's words."""
 POSITIVE = ("minutes", "steps", "batch_size", "crop", "lr", "clip", "accumulate", "evaluations", "patience")
 """Options of training that must be more than nothing where they are given."""
 SHARES = ("warmup", "average", "validation")
@@ -74,7 +65,12 @@ def parsed(parser: "ArgumentParser", words: Sequence[str]) -> "Namespace":
         if "Problems parsing config" in str(error):
             files = [value for word, value in pairwise(words) if word == "--config"]
             raise CallError(f"{', '.join(files)}: {' '.join(str(error).split())}; {usage}") from error
-        raise CallError(f"{_sentence(str(error), defaults)}; {usage}") from error
+        raise CallError(f"{sentence(str(error), defaults, _typed)}; {usage}") from error
+
+
+def _typed(name: str) -> str:
+    """An option as it is typed."""
+    return f"--{name}".replace("_", "-")
 
 
 def _plain_words(words: Sequence[str], switches: set[str]) -> list[str]:
@@ -98,38 +94,6 @@ def _as_typed(text: str) -> str:
     text = re.sub(r" \{true,false\}(?=[\]\n])", "", text)
     text = re.sub(r" \{true,false\}", " " * 13, text)
     return re.sub(r"<class '(?:\w+\.)*(\w+)'>", lambda name: name[1].lower(), text)
-
-
-def _sentence(message: str, known: Iterable[str]) -> str:
-    """What an option parser complains about, over several lines, in one sentence."""
-    keys = re.findall(r'Parser key "(.+?)"', message) + re.findall(r"Group '(.+?)' does not", message)
-    key = "".join(f"{name}." for name in keys)
-    spare = re.search(r"unrecognized arguments: (\S+)", message)
-    unknown = re.search(r"(?:unrecognized arguments: --|[Oo]ption ')([\w.]+)", message)
-    if unknown:
-        name = key + unknown[1]
-        near = get_close_matches(name, [other for other in known if other.count(".") == name.count(".")], 1)
-        asked = f" (did you mean --{near[0]}?)" if near else ""
-        return f"there is no option --{name}{asked}".replace("_", "-")
-    if spare:
-        return f"{spare[1]!r} is one word too many"
-    given = "".join(f" {value}" for value in re.findall(r"(?:Got value|Given value): (.*)", message)[:1])
-    option = f"--{key[:-1].replace('_', '-')}{given}"
-    if "dot import path" in message:
-        return f"{option}: there is none of that name; there are {', '.join(methods.PLACES)}"
-    wanted = [kind for kind in re.findall(r"Expected an? (.+?)(?:\. Got value|$)", message, re.M) if "None" not in kind]
-    if key and wanted:
-        return f"{option}: must be {' or '.join(dict.fromkeys(map(_kind, wanted)))}"
-    return re.sub(r'^Parser key "(.+?)":', r"--\1:", " ".join(message.split())).rstrip(".")
-
-
-def _kind(kind: str) -> str:
-    """A type as Python prints it, in words."""
-    if kind.startswith("tuple"):
-        return kind.replace("tuple", "a list")
-    choices = re.findall(r"'([^']*)'", kind) if "Literal" in kind else []
-    name = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind)
-    return f"one of {', '.join(choices)}" if choices else KINDS.get(name, name)
 
 
 def commas(text: str) -> tuple[str, ...]:
