@@ -1,6 +1,7 @@
 """`apiece recommend` as its user meets it: what is printed where, and the exit status."""
 
 import json
+import shutil
 
 import pytest
 
@@ -42,6 +43,15 @@ def test_json_on_standard_output_is_alone_there(call, sticks):
     figures = json.loads(out)
     assert status == 0 and figures["bounds"]["Discriminative"]["AP"] == 1
     assert "--format coco" in figures["commands"][0]
+
+
+def test_commands_leave_out_bad_images_as_the_recommendation_did(call, sticks, tmp_path):
+    shutil.copytree(sticks, tmp_path / "bad")
+    next((tmp_path / "bad/images").iterdir()).write_bytes(b"no image")
+    status, out, _ = call("recommend", tmp_path / "bad", *FEW, "--skip-bad", "--json", "-")
+    commands = json.loads(out)["commands"]
+    assert status == 0 and len(commands) == 2
+    assert all(f"{tmp_path / 'bad'} --skip-bad --method" in command for command in commands)
 
 
 def test_an_unknown_method_ends_with_2(call, sticks):

@@ -32,10 +32,11 @@ def _recommend(words: list[str]) -> int:
     add_json_option(parser)
     options = parsed(parser, words)
     data = opened(options.data, options, options.split, options.skip_bad)
-    repeated = [(f"--{name}", getattr(options, name)) for name in ("split", "format") if getattr(options, name)]
+    pairs = [(f"--{name}", getattr(options, name)) for name in ("split", "format") if getattr(options, name)]
+    repeated = [word for pair in pairs for word in pair] + ["--skip-bad"] * options.skip_bad
     names = None if options.methods == "all" else commas(options.methods)
     given = {name: getattr(options, name) for name in ("images", "seconds", "seed", "quiet")}
-    found = recommend(data, names=names, options=[word for pair in repeated for word in pair], **given)
+    found = recommend(data, names=names, options=repeated, **given)
     if options.html is not None:
         write_recommendation_page(found, Path(options.html))
     if options.json not in (None, "-"):
