@@ -34,6 +34,11 @@ def test_ordinary_data_need_few_words():
     assert "No pixel" in said["overlap"] and said["image sizes"] == "All are 200 x 200 (height x width)."
 
 
+def test_the_median_count_is_exact():
+    many = squares([(y, x) for y in range(0, 64, 8) for x in range(0, 64, 8)], side=5)
+    assert told(many)["numbers"].startswith("An image with objects has 64 in the median, at most 64 (image ")
+
+
 def test_small_objects_and_a_wide_range_are_told():
     said = told(squares(APART, side=4), squares([(10, 10)], side=150))
     assert "0.6 cells of a feature map at stride 8" in said["small objects"]

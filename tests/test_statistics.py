@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from apiece import statistics
 from apiece.instances import Instances
-from apiece.statistics import FINENESS, Statistics, Survey, Tally, nearest_iou
+from apiece.statistics import Statistics, Survey, nearest_iou
+from apiece.tallies import FINENESS, Counts, Tally
 
 
 def random_truth(seed, count=12, size=(40, 60)):
@@ -53,6 +54,22 @@ def test_a_tally_knows_quantiles_to_about_one_percent(values, share):
 
 def test_a_tally_of_nothing_has_no_quantile_and_no_bins():
     assert np.isnan(Tally().quantile(0.5)) and not len(Tally().bins(8)[1])
+
+
+@settings(max_examples=50, deadline=None)
+@given(values=st.lists(st.integers(1, 300), min_size=1, max_size=80), share=st.floats(0, 1))
+def test_counts_know_quantiles_exactly(values, share):
+    counts = Counts(values)
+    assert counts.quantile(share) == np.sort(values)[max(int(np.ceil(share * len(values) - 1e-9)), 1) - 1]
+    assert counts.tally().total == len(values) and np.isnan(Counts().quantile(share))
+
+
+def test_the_median_count_of_objects_is_one_that_an_image_has():
+    survey = Survey(("a",))
+    label_map = np.zeros((64, 64), np.uint16)
+    label_map[::8, ::8] = np.arange(1, 65).reshape(8, 8)
+    survey.add("x", Instances.from_label_map(label_map))
+    assert survey.figures()["per_image"]["0.5"] == survey.figures()["most"] == 64
 
 
 def test_a_survey_counts_as_one_would_by_hand():
@@ -105,9 +122,9 @@ def test_a_survey_does_not_grow_with_the_images_it_has_seen():
         survey = Survey(("a", "b", "c"))
         for number in range(count):
             survey.add(f"image {number % 10}", random_truth(number % 10))
-        arrays = [one.counts for one in (survey.per_image, survey.diameters, survey.aspects, *survey.class_diameters)]
+        arrays = [one.counts for one in (survey.diameters, survey.aspects, *survey.class_diameters)]
         arrays += [one for one in vars(survey).values() if isinstance(one, np.ndarray)]
-        return sum(one.nbytes for one in arrays) + sys.getsizeof(survey.sizes) + sys.getsizeof(survey.depths)
+        return sum(map(sys.getsizeof, (*arrays, survey.sizes, survey.depths, survey.per_image)))
 
     assert size(40) == size(10)
 

@@ -52,7 +52,7 @@ def _sizes(survey: Survey) -> Advice:
 
 def _numbers(survey: Survey) -> Advice:
     median, (name, most) = survey.per_image.quantile(0.5), survey.most
-    sentence = f"An image with objects has {_px(median)} in the median, at most {most:,} (image {name})."
+    sentence = f"An image with objects has {median:,.0f} in the median, at most {most:,} (image {name})."
     if most > 100:
         sentence += f" A method with a fixed number of places needs {most:,}; COCO's AP counts the first 100."
     yield "numbers", sentence

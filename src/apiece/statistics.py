@@ -10,9 +10,8 @@ from jaxtyping import Bool, Float, Integer, Num
 from numpy import ndarray
 
 from apiece.instances import Instances
+from apiece.tallies import Counts, Tally
 
-FINENESS = 32
-"""Bins of a tally for each factor of two: quantiles are right to 1.1 %."""
 CELLS = 32
 """Rows and columns of the map of positions."""
 COARSE_FROM = 32.0
@@ -54,39 +53,6 @@ class Statistics:
         return float(np.percentile(self.sides.max(1), 90)) if len(self.areas) else 0.0
 
 
-class Tally:
-    """How often positive values occur, in fine logarithmic bins: of any number of values, in one small array."""
-
-    def __init__(self) -> None:
-        # From 2^-20 to 2^44.
-        self.counts: Integer[ndarray, " bins"] = np.zeros(64 * FINENESS, np.int64)
-
-    def add(self, values: Num[ndarray, " N"]) -> None:
-        """Count some values."""
-        place = np.floor((np.log2(np.maximum(values, 1e-6)) + 20) * FINENESS).astype(np.int64)
-        np.add.at(self.counts, place.clip(0, len(self.counts) - 1), 1)
-
-    @property
-    def total(self) -> int:
-        """How many values there were."""
-        return int(self.counts.sum())
-
-    def quantile(self, share: float) -> float:
-        """The value that this share of all values does not exceed; NaN without values."""
-        if not self.total:
-            return float("nan")
-        place = int(np.searchsorted(np.cumsum(self.counts), max(share * self.total, 1)))
-        return float(2.0 ** ((place + 0.5) / FINENESS - 20))
-
-    def bins(self, each: int) -> tuple[Float[ndarray, " E"], Integer[ndarray, " B"]]:
-        """Edges and counts of coarser bins, `each` fine ones in one, from the first that holds a value to the last."""
-        counts = self.counts.reshape(-1, each).sum(1)
-        used = np.flatnonzero(counts)
-        first, last = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 0)
-        edges = 2.0 ** (np.arange(first, last + 1) * each / FINENESS - 20)
-        return edges, counts[first:last]
-
-
 @dataclass
 class Survey:
     """What a whole data set is like, image by image: it grows with the number of classes, not with what it has seen.
@@ -122,7 +88,7 @@ class Survey:
     ignored: int = 0
     empty: int = 0
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    per_image: Tally = field(default_factory=Tally)
+    per_image: Counts = field(default_factory=Counts)
     diameters: Tally = field(default_factory=Tally)
     aspects: Tally = field(default_factory=Tally)
     longest: Tally = field(default_factory=Tally)
@@ -157,7 +123,7 @@ class Survey:
             self.covered[0] += 1
             return
         self.objects += len(truth)
-        self.per_image.add(np.array([len(truth)]))
+        self.per_image[len(truth)] += 1
         self._add_shapes(truth)
         self._add_classes(truth)
         self._add_overlaps(name, truth)

@@ -23,7 +23,8 @@ from apiece.errors import CallError, InputError
 from apiece.histograms import Histogram, svg_histograms
 from apiece.page import Page
 from apiece.progress import say, track
-from apiece.statistics import CELLS, Survey, Tally
+from apiece.statistics import CELLS, Survey
+from apiece.tallies import Tally
 
 PAGE = "statistics.html"
 SHOWN = 12
@@ -185,7 +186,7 @@ def _histograms(survey: Survey) -> list[Histogram]:
         log("Size of objects", survey.diameters, "diameter of a disc of the same area, px", marks=(0.05, 0.95)),
         log("Longer side of boxes", survey.longest, "px", marks=(0.5, 0.99)),
         log("Shape of boxes", survey.aspects, "width / height"),
-        log("Objects in an image", survey.per_image, f"objects ({survey.empty:,} images have none)", "images"),
+        log("Objects in an image", survey.per_image.tally(), f"objects ({survey.empty:,} images have none)", "images"),
         Histogram("Covered area", twentieths, survey.covered, "share of the image covered by objects", "images", True),
         Histogram("Overlap", tenths, overlapping, f"share of pixels that others have too; {free}", "objects", True),
         Histogram("Overlap of boxes", tenths, survey.nested, "greatest IoU with another object's box", "objects", True),
