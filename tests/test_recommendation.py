@@ -71,6 +71,12 @@ def test_the_choice_of_images_is_the_same_each_time():
     assert first.figures() == again.figures()
 
 
+def test_where_annotations_took_all_the_time_it_is_said_that_the_time_was_over():
+    found = recommend(discs(3, (48, 48), seed=2), names=("DCME", "Discriminative"), seconds=1e-6, quiet=True)
+    assert [words.partition(",")[0] for _, words in found.lines()] == ["all 7 objects can be shown"] * 2
+    assert any(sentence.startswith("The time was over after 1 of 3 images: ") for sentence in found.reasons())
+
+
 def test_data_without_objects_is_refused():
     with pytest.raises(InputError, match="no objects in the 2 images looked at"):
         recommend(discs(2, (48, 48), objects=(0, 0)), names=("DCME",), quiet=True)

@@ -49,6 +49,7 @@ class Recommendation:
         options: words of the command line that open it, beside its path.
         survey, traits: what the objects are like.
         bounds: of all methods, in the order of their names.
+        hurry: that the time was over before all images were shown, as a sentence.
         device: where a training would run.
     """
 
@@ -57,6 +58,7 @@ class Recommendation:
     survey: Survey
     traits: Traits
     bounds: tuple[Bound, ...]
+    hurry: str
     device: str
 
     @property
@@ -111,7 +113,7 @@ class Recommendation:
         reached = self.reached()
         best = max(value for value in reached.values() if value is not None)
         left = [name for name in reached if name not in chosen]
-        sentences = [f"Best bound: AP {best:.3f}. Within {NEAR:g} of it: {', '.join(chosen)}."]
+        sentences = [f"Best bound: AP {best:.3f}. Within {NEAR:g} of it: {', '.join(chosen)}.", self.hurry]
         if left:
             sentences.append(f"The representation is in the way of {', '.join(left)}.")
         if best < 0.5:
@@ -126,7 +128,7 @@ class Recommendation:
             f"Their order is a prior for images of {objects[self.kind]} ({where}), not a measurement on yours: "
             "`apiece compare` makes one. A bound says what a method could show at best, not what it will learn."
         )
-        return sentences
+        return [sentence for sentence in sentences if sentence]
 
     def lines(self) -> list[tuple[str, str]]:
         """Each method, and what it loses and why."""
@@ -223,8 +225,8 @@ def recommend(
     data, begun = data if isinstance(data, Dataset) else open_dataset(data), time.perf_counter()
     order, survey, traits, statistics = _looked_at(data, seed, seconds / 3, quiet)
     started = [Bound.begun(name, data.classes, statistics) for name in names]
-    bounds(data, order[:images], started, max(0.0, seconds - (time.perf_counter() - begun)), quiet)
-    return Recommendation(data, tuple(options), survey, traits, tuple(started), best_device())
+    hurry = bounds(data, order[:images], started, max(0.0, seconds - (time.perf_counter() - begun)), quiet)
+    return Recommendation(data, tuple(options), survey, traits, tuple(started), hurry, best_device())
 
 
 def _looked_at(data: Dataset, seed: int, seconds: float, quiet: bool) -> tuple[list[int], Survey, Traits, Statistics]:

@@ -86,9 +86,17 @@ def test_a_method_that_fails_is_stopped_and_the_others_go_on():
 def test_without_time_one_image_is_shown_by_all():
     data = discs(5, (48, 48), seed=3)
     several = [begun("SpatialEmbedding", data), begun("DCME", data)]
-    bounds(data, range(5), several, 1e-9, quiet=True)
-    assert [bound.images for bound in several] == [1, 1]
-    assert all(bound.stopped.startswith("slow: ") for bound in several)
+    hurry = bounds(data, range(5), several, 0.0, quiet=True)
+    assert [(bound.images, bound.stopped) for bound in several] == [(1, ""), (1, "")]
+    assert hurry == "The time was over after 1 of 5 images: more --seconds make the bounds surer."
+
+
+def test_a_method_that_takes_half_of_the_time_is_stopped_and_the_others_go_on():
+    data = discs(5, (48, 48), seed=3)
+    slow, quick = begun("SpatialEmbedding", data), begun("DCME", data)
+    slow.seconds = 16.0
+    assert bounds(data, range(5), [slow, quick], 30.0, quiet=True) == ""
+    assert slow.stopped == "slow: 16 s an image" and (slow.images, quick.images) == (1, 5)
 
 
 def test_images_without_objects_are_passed_over():

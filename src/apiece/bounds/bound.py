@@ -32,6 +32,8 @@ from apiece.statistics import Statistics
 
 WORST = 4
 """Images that are kept for pictures of what is lost."""
+LEAST = 4.0
+"""Seconds: of less time than this every method would take half, and none is called slow for it."""
 COLUMNS = ("AP", "AP50", "AP75", "APs", "accuracy50", "accuracy75", "iou")
 """The figures of a bound."""
 
@@ -155,28 +157,34 @@ class Bound:
         return 0 if self.model is None else sum(weights.numel() for weights in self.model.parameters())
 
 
-def bounds(data: Dataset, order: Sequence[int], started: Sequence[Bound], seconds: float, quiet: bool) -> None:
+def bounds(data: Dataset, order: Sequence[int], started: Sequence[Bound], seconds: float, quiet: bool) -> str:
     """Show one image after another by all methods, so that all have the same images, until the time is over.
 
     A method that alone takes half of the time is stopped. At least one image with objects is shown, if there is one.
+
+    Returns:
+        That the time was over, as a sentence; nothing where it was enough.
     """
     begun, longest, done = time.perf_counter(), 0.0, 0
     with Line(quiet) as line:
         for count, index in enumerate(order):
             before = time.perf_counter()
-            if done and before - begun + longest > seconds or all(bound.stopped for bound in started):
+            if all(bound.stopped for bound in started):
                 break
+            if done and before - begun + longest > seconds:
+                return f"The time was over after {done} of {len(order)} images: more --seconds make the bounds surer."
             part = excerpt(data, index)
             if part is None:
                 continue
             traits = Traits.of(part.known)
             for bound in started:
                 bound.add(part, traits)
-                if bound.seconds > seconds / 2 and not bound.stopped:
+                if bound.seconds > max(seconds, LEAST) / 2 and not bound.stopped:
                     bound.stopped = f"slow: {bound.seconds / bound.images:.2g} s an image"
             done += 1
             longest = max(longest, time.perf_counter() - before)
             line.show(f"upper bounds {count + 1}/{len(order)}  {part.name}")
+    return ""
 
 
 @torch.no_grad()
