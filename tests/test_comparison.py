@@ -220,16 +220,30 @@ def test_an_image_that_is_learned_from_may_not_judge(folder, tmp_path):
         divided(folder, 0.5, 0.5)
 
 
-def test_a_test_set_of_its_own_is_read_with_the_training_sets_classes():
-    def named(data: Dataset, *classes: str) -> Dataset:
-        return replace(data, classes=classes)
+def named(data: Dataset, *classes: str) -> Dataset:
+    return replace(data, classes=classes)
 
+
+def test_a_test_set_of_its_own_is_read_with_the_training_sets_classes():
     data, test = named(discs(6), "a", "disc"), named(discs(3, seed=1), "disc")
     parts, whole = divided(data, 0.3, test)
     assert parts.test.classes == ("a", "disc") and whole is test and len(parts.training) == 4
     assert set(parts.test.truth(0).labels) == {1}
     with pytest.raises(CallError, match="has classes that discs lacks: rod"):
         divided(data, 0.3, named(test, "rod"))
+
+
+def test_a_validation_set_of_its_own_is_read_with_the_training_sets_classes(folder):
+    data, validation = discs(6), discs(3, seed=1)
+    parts, _ = divided(data, named(validation, "cell"), 0.3)
+    assert parts.validation.classes == ("disc",) and len(parts.validation) == 3
+    parts, _ = divided(named(data, "cell"), folder, 0.3)
+    assert parts.validation.classes == ("cell",) and len(parts.validation) == 12
+    several = named(data, "a", "disc")
+    parts, _ = divided(several, validation, 0.3)
+    assert parts.validation.classes == ("a", "disc") and set(parts.validation.truth(0).labels) == {1}
+    with pytest.raises(CallError, match="has classes that discs lacks: rod"):
+        divided(several, named(validation, "rod"), 0.3)
 
 
 def test_tools_that_cannot_be_read_say_so_and_thresholds_can_be_given(tool_file, folder, tmp_path):

@@ -48,8 +48,9 @@ def divided(
         InputError: data that cannot be read.
     """
     whole = data = data if isinstance(data, Dataset) else open_dataset(data)
-    if isinstance(test, str | Path):
-        test = open_dataset(test)
+    validation, test = (open_dataset(one) if isinstance(one, str | Path) else one for one in (validation, test))
+    if isinstance(validation, Dataset):
+        validation = _renamed(validation, data)
     shares = [share for share in (validation, test) if isinstance(share, int | float)]
     if not all(0 < share < 1 for share in shares) or sum(shares) >= 1 or len(data) < 1 + len(shares):
         raise CallError(
@@ -96,18 +97,18 @@ def _check_apart(parts: Parts) -> None:
             raise CallError(f"{min(both)}: is a {first} and a {second} image ({len(both)} are): give sets without any.")
 
 
-def _renamed(test: Dataset, data: Dataset) -> Dataset:
-    """A test set with the training set's classes."""
-    if test.classes == data.classes:
-        return test
-    if len(test.classes) == len(data.classes) == 1:
-        return replace(test, classes=data.classes)
-    unknown = [name for name in test.classes if name not in data.classes]
+def _renamed(other: Dataset, data: Dataset) -> Dataset:
+    """A validation or test set with the training set's classes; of one class each, whatever its name is."""
+    if other.classes == data.classes:
+        return other
+    if len(other.classes) == len(data.classes) == 1:
+        return replace(other, classes=data.classes)
+    unknown = [name for name in other.classes if name not in data.classes]
     if unknown:
-        raise CallError(f"{test.path}: has classes that {data.path} lacks: {', '.join(unknown)}.")
-    labels = np.array([*(data.classes.index(name) for name in test.classes), -1])
-    truth = partial(_renumbered, test.read_truth, labels)
-    return replace(test, classes=data.classes, read_truth=truth, class_ids=None)
+        raise CallError(f"{other.path}: has classes that {data.path} lacks: {', '.join(unknown)}.")
+    labels = np.array([*(data.classes.index(name) for name in other.classes), -1])
+    truth = partial(_renumbered, other.read_truth, labels)
+    return replace(other, classes=data.classes, read_truth=truth, read_boxes=None, class_ids=None)
 
 
 def _renumbered(read: Any, labels: np.ndarray, index: int) -> Instances:
