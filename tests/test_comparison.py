@@ -195,12 +195,17 @@ def test_an_interrupted_comparison_goes_on(tmp_path, folder, capfd):
     threading.Thread(target=interrupt_when_there, args=(tmp_path / "out/runs/SpatialEmbedding/log.jsonl",)).start()
     with pytest.raises(Interrupted, match="stopped at SpatialEmbedding; 0 of 1 methods are done in .*/out: the same"):
         compare(folder, options=options, **given)
-    assert cell(tmp_path / "out", "SpatialEmbedding")["status"] == "training"
+    begun = cell(tmp_path / "out", "SpatialEmbedding")
+    assert begun["status"] == "training" and begun["training"]["memory"] > 0
+    begun["training"] |= {"memory": 1 << 50, "device_memory": 1 << 40}
+    (tmp_path / "out/cells/SpatialEmbedding.json").write_text(json.dumps(begun))
     capfd.readouterr()
     compared = compare(folder, options=options, **given)
     assert re.search(r"resumed at step [1-9]", capfd.readouterr().err)
     assert compared.standings[0].status == "done"
-    assert cell(tmp_path / "out", "SpatialEmbedding")["training"]["steps"] == 60
+    done = cell(tmp_path / "out", "SpatialEmbedding")["training"]
+    # The most of both sittings.
+    assert (done["steps"], done["memory"], done["device_memory"]) == (60, 1 << 50, 1 << 40)
 
 
 def interrupt_when_there(file: Path) -> None:

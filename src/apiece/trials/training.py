@@ -39,8 +39,10 @@ def _train(trial: Trial) -> None:
             quiet=trial.quiet,
         )
     finally:
-        memory = max(peak_memory(), earlier.get("memory", 0))
-        facts = {"memory": memory, "device_memory": peak_device_memory(), **curves(trial.log_file)}
+        peaks = {"memory": peak_memory(), "device_memory": peak_device_memory()}
+        # Over all sittings; there may be no GPU.
+        peaks = {name: max(peak or 0, earlier.get(name) or 0) or peak for name, peak in peaks.items()}
+        facts = {**peaks, **curves(trial.log_file)}
         trial.note(training={**facts, **model.card.training, "validation": model.card.metrics.get("validation", {})})
     weights = sum(parameter.numel() for parameter in model.parameters())
     size = trial.model_file.stat().st_size
