@@ -108,10 +108,7 @@ def compare(
         InputError: data that cannot be read; a folder with results of another comparison.
         Interrupted: stopped by the user; what is done is kept.
     """
-    given_budgets = [number for number in (minutes, steps) if number is not None]
-    if len(given_budgets) > 1 or not all(number > 0 for number in given_budgets):
-        raise CallError("give a budget in minutes or in steps, not in both, and more than 0.")
-    budget = Budget(MINUTES if minutes is None and steps is None else minutes, steps)
+    budget = _budget(minutes, steps)
     given = read_options(Path(options)) if isinstance(options, str | Path) else dict(options or {})
     chosen = options_of(_names(methods), given)
     parts, whole = divided(data, validation, test)
@@ -120,7 +117,7 @@ def compare(
     _make_way(trials, overwrite)
     write_parts(parts, whole, out / "parts.json")
     trials += _of_earlier_calls(trials, parts, budget, seed, out)
-    others = score_tools(tools, parts.test, whole, taken=tuple(chosen))
+    others = score_tools(tools, parts.test, whole, taken=[one.name for one in trials])
     for tool in others:
         _say_standing(tool, quiet)
     images = {name: len(one) for name, one in vars(parts).items()}
@@ -151,6 +148,13 @@ def compare(
         except Exception as error:
             say(f"no page so far: {error}")
     return told()
+
+
+def _budget(minutes: float | None, steps: int | None) -> Budget:
+    given = [number for number in (minutes, steps) if number is not None]
+    if len(given) > 1 or not all(number > 0 for number in given):
+        raise CallError("give a budget in minutes or in steps, not in both, and more than 0.")
+    return Budget(minutes, steps) if given else Budget(MINUTES)
 
 
 def _names(methods: str | Sequence[str]) -> list[str]:

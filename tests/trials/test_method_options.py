@@ -85,3 +85,8 @@ def test_what_cannot_be_meant_is_said_with_the_files_name_whichever_methods_are_
 def test_a_file_without_options_says_so(read, text, said):
     with pytest.raises(InputError, match=said):
         read(text)
+
+
+def test_a_comparison_trains_on_one_device():
+    with pytest.raises(CallError, match="there is no 'devices'"):
+        options_of(["SOLO"], {"train": {"devices": 2}})

@@ -32,7 +32,6 @@ BUMP = (1.0, 0.0, 0.0, -1.0, -1.0, 0.0)
 BUMP_X, BUMP_Y = (1.0, 0.0, 0.0, -1.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 """Polynomials of `Grid.relative`: a constant; what masks and their factors begin with, over a half within two cells."""
 
-
 Images = Float[Tensor, "B C _ _"] | Sequence[Float[Tensor, "C _ _"]]
 
 

@@ -21,7 +21,7 @@ from apiece.errors import CallError, InputError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-GIVEN = {"model", "data", "validation", "minutes", "steps", "out", "resume", "start_from", "seed", "quiet"}
+GIVEN = {"model", "data", "validation", "minutes", "steps", "out", "resume", "start_from", "seed", "devices", "quiet"}
 """Arguments of `train` that are the same for all methods of a comparison."""
 KNOWN = {"self", "num_classes", "channels"}
 """Arguments of methods that the data decides."""

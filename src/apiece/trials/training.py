@@ -35,6 +35,8 @@ def _train(trial: Trial) -> None:
             **options,
             out=trial.run,
             resume=trial.state_file.is_file(),
+            # A trial's process is started with code, not a file: it could not start others for more devices.
+            devices=1,
             seed=trial.seed,
             quiet=trial.quiet,
         )
