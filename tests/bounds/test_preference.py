@@ -1,4 +1,8 @@
+import json
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from apiece import methods
 from apiece.bounds.preference import CROSSING, CROWDED, SPARSE, SPARSE_SLOWLY, kind_of, preferred, prior
@@ -49,3 +53,18 @@ def test_few_large_objects_have_another_order_with_and_without_a_gpu():
 
 def test_each_order_names_every_method():
     assert set(CROSSING) == set(CROWDED) == set(SPARSE) == set(SPARSE_SLOWLY) >= set(methods.PLACES)
+
+
+@pytest.mark.parametrize(
+    "order, sets",
+    [(CROSSING, ["crossing_sticks"]), (CROWDED, ["nuclei", "leaves"]), (SPARSE_SLOWLY, ["fruits_nuts"])],
+    ids=["crossing", "crowded", "sparse"],
+)
+def test_orders_are_those_of_the_published_table(order, sets):
+    results = Path(__file__).parents[2] / "docs" / "results"
+
+    def reached(name):
+        cells = [json.loads((results / one / f"{name}.json").read_text()) for one in sets]
+        return np.mean([cell["figures"]["AP"]["value"] for cell in cells])
+
+    assert list(order) == sorted(order, key=reached, reverse=True)

@@ -21,11 +21,11 @@ MANY, LITTLE = 10, 32.0
 CROSSING = (
     "Discriminative", "SpatialEmbedding", "Recurrent", "PointRend", "DCME", "SOLO", "MaskRCNN", "YOLACT", "PolarMask"
 )  # fmt: skip
-"""By what each learned of crossing sticks in 10 minutes on two cores (docs/results.html)."""
+"""By what each learned of crossing sticks in 10 minutes on one thread (docs/results.html)."""
 CROWDED = (
     "SpatialEmbedding", "DCME", "PolarMask", "MaskRCNN", "Discriminative", "PointRend", "SOLO", "YOLACT", "Recurrent"
 )  # fmt: skip
-"""By the mean of what each learned of nuclei and of leaves in 10 to 12 minutes on two cores (docs/results.html)."""
+"""By the mean of what each learned of nuclei and of leaves in 10 to 12 minutes on one thread (docs/results.html)."""
 SPARSE = (
     "MaskRCNN", "PointRend", "SOLO", "YOLACT", "SpatialEmbedding", "PolarMask", "Discriminative", "DCME", "Recurrent"
 )  # fmt: skip
@@ -33,7 +33,7 @@ SPARSE = (
 SPARSE_SLOWLY = (
     "SpatialEmbedding", "DCME", "PointRend", "MaskRCNN", "Discriminative", "SOLO", "PolarMask", "YOLACT", "Recurrent"
 )  # fmt: skip
-"""By what each learned of fruits and nuts in 10 minutes on two cores (docs/results.html)."""
+"""By what each learned of fruits and nuts in 10 minutes on one thread (docs/results.html)."""
 
 
 def kind_of(survey: Survey, sharing: float | None) -> Kind:
