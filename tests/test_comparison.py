@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -325,27 +326,29 @@ def test_truth_of_boxes_is_refused_before_anything_is_trained(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_fault_in_scoring_or_in_the_page_does_not_keep_others_from_being_trained(
-    tmp_path, folder, monkeypatch, capfd
-):
-    def broken(name, *rest, **facts):
-        if name == "DCME":
-            raise RuntimeError("no such figure")
-        return score_found(name, *rest, **facts)
-
-    pages = []
-
-    def page(*given, **facts):
-        pages.append(given[0])
-        if len(pages) == 1:
-            raise RuntimeError("no page")
-
-    monkeypatch.setattr("apiece.comparison.score_found", broken)
-    monkeypatch.setattr("apiece.comparison.write_comparison_page", page)
-    compared = compare(folder, options=OPTIONS, out=tmp_path / "out", **{**GIVEN, "methods": "DCME,SpatialEmbedding"})
+def test_an_image_that_is_damaged_meanwhile_ends_nothing(tmp_path, folder):
+    data, given = tmp_path / "data", {"options": OPTIONS, "out": tmp_path / "out", **GIVEN}
+    shutil.copytree(folder, data)
+    compare(data, **{**given, "methods": "SpatialEmbedding"})
+    name = json.loads((tmp_path / "out" / "parts.json").read_text())["test"][0]
+    image = next((data / "images").glob(f"{name}.*"))
+    # Of the same size, so that the data counts as the same.
+    image.write_bytes(bytes(image.stat().st_size))
+    compared = compare(data, **{**given, "methods": "SpatialEmbedding,DCME"})
     assert [(one.name, one.status) for one in compared.standings] == [("SpatialEmbedding", "done"), ("DCME", "failed")]
-    assert "no such figure (this is a fault in apiece" in compared.standings[1].why
-    assert len(pages) == 2 and "no page so far: no page" in capfd.readouterr().err
+    assert compared.standings[1].facts["training"]["steps"] == 4 and name in compared.standings[1].why
+    assert name in compared.page.read_text()
+
+
+def test_findings_that_cannot_be_scored_are_a_failure_and_stay_with_their_method(tmp_path, folder):
+    given = {"options": OPTIONS, "out": tmp_path / "out", **GIVEN}
+    compare(folder, **{**given, "methods": "DCME"})
+    found = tmp_path / "out" / "found" / "DCME.json"
+    content = json.loads(found.read_text())
+    found.write_text(json.dumps(content | {"images": content["images"][1:], "annotations": []}))
+    compared = compare(folder, **{**given, "methods": "DCME,SpatialEmbedding"})
+    assert [(one.name, one.status) for one in compared.standings] == [("SpatialEmbedding", "done"), ("DCME", "failed")]
+    assert "nothing for 1 of 3 test images" in compared.standings[1].why
 
 
 def test_three_methods_share_a_budget_of_a_minute(tmp_path, folder):
