@@ -19,11 +19,11 @@ NEAR = 0.05
 MANY, LITTLE = 10, 32.0
 """Crowded: half of the images hold so many objects, or half of the objects are less than so many pixels across."""
 CROSSING = (
-    "Discriminative", "SpatialEmbedding", "Recurrent", "PointRend", "DCME", "SOLO", "MaskRCNN", "YOLACT", "PolarMask"
+    "Discriminative", "SpatialEmbedding", "Recurrent", "PointRend", "DCME", "SOLO", "MaskRCNN", "PolarMask", "YOLACT"
 )  # fmt: skip
 """By what each learned of crossing sticks in 10 minutes on one thread (docs/results.html)."""
 CROWDED = (
-    "SpatialEmbedding", "DCME", "PolarMask", "MaskRCNN", "Discriminative", "PointRend", "SOLO", "YOLACT", "Recurrent"
+    "SpatialEmbedding", "PolarMask", "SOLO", "DCME", "MaskRCNN", "Discriminative", "PointRend", "YOLACT", "Recurrent"
 )  # fmt: skip
 """By the mean of what each learned of nuclei and of leaves in 10 to 12 minutes on one thread (docs/results.html)."""
 SPARSE = (
@@ -31,7 +31,7 @@ SPARSE = (
 )  # fmt: skip
 """The papers' order on scenes of few large objects of several classes, with networks that want a GPU."""
 SPARSE_SLOWLY = (
-    "SpatialEmbedding", "DCME", "PointRend", "MaskRCNN", "Discriminative", "SOLO", "PolarMask", "YOLACT", "Recurrent"
+    "SpatialEmbedding", "YOLACT", "SOLO", "PointRend", "PolarMask", "MaskRCNN", "DCME", "Discriminative", "Recurrent"
 )  # fmt: skip
 """By what each learned of fruits and nuts in 10 minutes on one thread (docs/results.html)."""
 
