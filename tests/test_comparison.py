@@ -360,5 +360,5 @@ def test_three_methods_share_a_budget_of_a_minute(tmp_path, folder):
     assert time.monotonic() - begun > 60 and {one.status for one in compared.standings} == {"done"}
     for one in compared.standings:
         assert 19 <= one.facts["training"]["seconds"] <= 30 and one.facts["training"]["steps"] > 20
-        # Twenty seconds of learning beat none by far.
-        assert one.main["AP50"]["value"] > 0.1
+    # Twenty seconds of learning beat none by far.
+    assert compared.standings[0].main["AP50"]["value"] > 0.5

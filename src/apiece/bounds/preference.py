@@ -31,7 +31,7 @@ SPARSE = (
 )  # fmt: skip
 """The papers' order on scenes of few large objects of several classes, with networks that want a GPU."""
 SPARSE_SLOWLY = (
-    "SpatialEmbedding", "YOLACT", "SOLO", "PointRend", "PolarMask", "MaskRCNN", "DCME", "Discriminative", "Recurrent"
+    "SpatialEmbedding", "SOLO", "PointRend", "PolarMask", "MaskRCNN", "DCME", "YOLACT", "Discriminative", "Recurrent"
 )  # fmt: skip
 """By what each learned of fruits and nuts in 10 minutes on one thread (docs/results.html)."""
 

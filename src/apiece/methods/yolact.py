@@ -55,7 +55,7 @@ PAPER = Recipe(
 )  # fmt: skip
 """The authors': the rate falls to a tenth after 280,000, 600,000 and 700,000 steps (and after 750,000, left out)."""
 
-RECIPE = Recipe((Stage(lr=8e-3),), average=0.998, augmentation={"rotation": 180.0, "scale": (0.7, 1.4)})
+RECIPE = Recipe((Stage(lr=4e-3),), average=0.998, augmentation={"rotation": 180.0, "scale": (0.7, 1.4)})
 
 
 NAMES = ("boxes", "scores", "labels", "coefficients")
