@@ -30,10 +30,6 @@ COMMANDS = {
     "demo": "the whole job on generated images, in about three minutes",
 }
 """Each command and what it does, in one line."""
-POSITIVE = ("minutes", "steps", "batch_size", "crop", "lr", "clip", "accumulate", "evaluations", "patience")
-"""Options of training that must be more than nothing where they are given."""
-SHARES = ("warmup", "average", "validation")
-"""Options of training from 0 to below 1."""
 
 
 def make_parser(command: str) -> "ArgumentParser":
@@ -185,19 +181,14 @@ def training_arguments(options: "Namespace", names: list[str]) -> dict[str, Any]
     from apiece.data.augment import Augmentation
     from apiece.data.sampling import Sampling
     from apiece.methods.method import Stage
+    from apiece.schedule import check_numbers
 
     changes = {name: value for name, value in options.augmentation.as_dict().items() if value is not None}
     sampling = {name: value for name, value in options.sampling.as_dict().items() if value is not None}
     Augmentation(**changes)
     Sampling(**sampling)
     given: dict[str, Any] = {name: getattr(options, name) for name in names}
-    for name in POSITIVE:
-        if given[name] is not None and not given[name] > 0:
-            raise CallError(f"--{name.replace('_', '-')} {given[name]}: must be more than 0.")
-    for name in SHARES:
-        share = getattr(options, name)
-        if isinstance(share, int | float) and not 0 <= share < 1:
-            raise CallError(f"--{name} {share:g}: must be at least 0, and below 1.")
+    check_numbers(given | {"validation": options.validation}, _typed)
     if given["minutes"] is not None and given["steps"] is not None:
         raise CallError("--minutes and --steps: give a budget in one of them, not in both.")
     if options.stages is not None:

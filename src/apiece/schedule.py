@@ -1,7 +1,7 @@
 """Stages, learning rates and optimizers of a recipe."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,32 @@ from apiece.methods.method import Recipe, Stage
 
 LARGEST_CROP = 512
 """Pixels; crops do not grow beyond it by themselves."""
+POSITIVE = ("minutes", "steps", "batch_size", "crop", "lr", "clip", "accumulate", "evaluations", "patience")
+"""Options of training that must be more than nothing where they are given."""
+SHARES = ("warmup", "average", "validation")
+"""Options of training from 0 to below 1."""
+NOT_NEGATIVE = ("weight_decay", "workers", "seed")
+"""Options of training that may be nothing."""
+
+
+def check_numbers(given: Mapping[str, Any], spelled: Callable[[str], str] = str) -> None:
+    """See that options of training make sense, before anything is opened or built.
+
+    Args:
+        spelled: an option's name -> how the user writes it.
+
+    Raises:
+        CallError: a number that makes none.
+    """
+    for name, value in given.items():
+        if not isinstance(value, int | float):
+            continue
+        if name in POSITIVE and not value > 0:
+            raise CallError(f"{spelled(name)} {value}: must be more than 0.")
+        if name in NOT_NEGATIVE and not value >= 0:
+            raise CallError(f"{spelled(name)} {value}: must be 0 or more.")
+        if name in SHARES and not 0 <= value < 1:
+            raise CallError(f"{spelled(name)} {value:g}: must be at least 0, and below 1.")
 
 
 def stage_at(recipe: Recipe, done: float) -> tuple[int, Stage, float]:

@@ -13,7 +13,7 @@ from apiece.devices import make_fabric
 from apiece.errors import CallError
 from apiece.methods.method import Method, Stage
 from apiece.run import STATE, Run
-from apiece.schedule import changed
+from apiece.schedule import changed, check_numbers
 
 
 def train(
@@ -89,12 +89,13 @@ def train(
         quiet: show no progress.
 
     Raises:
-        CallError: options that contradict each other, or a folder that holds another training.
+        CallError: options that make no sense or contradict each other, or a folder that holds another training.
         InputError: data that cannot be read.
         TrainingError: the loss is not a number.
         Interrupted: stopped by the user; the state is saved.
     """
     given = dict(locals())
+    check_numbers(given)
     if steps is not None and minutes is not None:
         raise CallError("give a budget in steps or in minutes, not both.")
     if out is not None and not resume and (Path(out) / STATE).exists():

@@ -41,6 +41,9 @@ class Stage:
         batch_size: crops a step.
         lr: highest learning rate.
         freeze_batch_norm: keep batch-norm statistics as they are.
+
+    Raises:
+        CallError: a number that makes no sense.
     """
 
     share: float = 1.0
@@ -48,6 +51,11 @@ class Stage:
     batch_size: int = 8
     lr: float = 2e-3
     freeze_batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("share", "crop", "batch_size", "lr"):
+            if not getattr(self, name) > 0:
+                raise CallError(f"{name} {getattr(self, name)} of a stage: must be more than 0.")
 
 
 @dataclass(frozen=True)

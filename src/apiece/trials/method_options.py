@@ -106,6 +106,7 @@ def _training(where: str, value: Any) -> dict[str, Any]:
     from apiece.data.augment import Augmentation
     from apiece.data.sampling import Sampling
     from apiece.methods.method import Stage
+    from apiece.schedule import check_numbers
     from apiece.training import train
 
     parser = ArgumentParser(exit_on_error=False)
@@ -119,10 +120,16 @@ def _training(where: str, value: Any) -> dict[str, Any]:
     for stage in stages if isinstance(stages, list | tuple) else ():
         _mapping(f"{where}: stages", stage)
     checked = _checked(where, given, parser)
-    # Numbers may still make no sense.
-    for name, kind in (("augmentation", Augmentation), ("sampling", Sampling)):
+    try:
+        check_numbers(checked)
+    except CallError as error:
+        raise CallError(f"{where}: {error}") from error
+    values = [("augmentation", Augmentation, checked.get("augmentation", {}))]
+    values += [("sampling", Sampling, checked.get("sampling", {}))]
+    values += [("stages", Stage, one) for one in checked.get("stages", [])]
+    for name, kind, one in values:
         try:
-            kind(**checked.get(name, {}))
+            kind(**one)
         except CallError as error:
             raise CallError(f"{where}: {name}: {error}") from error
     return checked
