@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from apiece import checkpoint
+from apiece.data.formats import cut
 from apiece.data.generated import crossing_sticks, discs
 from apiece.data.label_images import write_label_images
 from apiece.data.writing import entries
@@ -137,6 +138,30 @@ def test_resuming_without_a_state_says_so(tmp_path):
 def test_two_budgets_are_one_too_many():
     with pytest.raises(CallError, match="not both"):
         train(tiny(), DATA, steps=2, minutes=1, **FAST)
+
+
+@pytest.mark.parametrize(
+    "given", [{"lr": -1.0}, {"crop": 0}, {"minutes": float("nan")}, {"average": 1.0}, {"weight_decay": -1.0}]
+)
+def test_numbers_that_make_no_sense_are_refused(given):
+    with pytest.raises(CallError, match=f"{next(iter(given))} .*: must be"):
+        train(tiny(), DATA, **given)
+
+
+def test_stages_that_make_no_sense_are_refused():
+    with pytest.raises(CallError, match="lr 0.0 of a stage: must be more than 0"):
+        Stage(lr=0.0)
+
+
+def test_a_validation_set_is_read_with_the_training_sets_classes():
+    """Of one class each they may differ in name; of several, in order."""
+    other = replace(discs(3, (32, 32), seed=1), classes=("cell",))
+    trained = train(tiny(), DATA, steps=2, **{**FAST, "validation": other})
+    assert trained.card.classes == DATA.classes and "AP" in trained.card.metrics["validation"]
+    _, held_out = cut(replace(DATA, classes=("rod", "cell")), other)
+    assert held_out.classes == ("rod", "cell") and set(held_out.truth(0).labels) == {1}
+    with pytest.raises(CallError, match="has classes that .* lacks: cell"):
+        cut(replace(DATA, classes=("rod", "disc")), other)
 
 
 def test_a_budget_in_minutes_is_kept(tmp_path):

@@ -5,8 +5,12 @@ A format is a module with `FORMAT`, `recognize(path) -> str | None` (what it saw
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from apiece.data import (
     binary_masks,
@@ -25,6 +29,7 @@ from apiece.data.coco_json import load_json
 from apiece.data.coco_results import open_coco_results
 from apiece.data.dataset import Dataset
 from apiece.errors import CallError, InputError
+from apiece.instances import Instances
 
 
 class Format(NamedTuple):
@@ -199,6 +204,24 @@ def _by_last_part(found: Dataset, truth: Dataset) -> Dataset:
     return found.subset(kept) if kept else found
 
 
+def of_classes(other: Dataset, data: Dataset) -> Dataset:
+    """A validation or test set with the training set's classes; of one class each, whatever its name is.
+
+    Raises:
+        CallError: it has classes that the training set lacks.
+    """
+    if other.classes == data.classes:
+        return other
+    if len(other.classes) == len(data.classes) == 1:
+        return replace(other, classes=data.classes)
+    unknown = [name for name in other.classes if name not in data.classes]
+    if unknown:
+        raise CallError(f"{other.path}: has classes that {data.path} lacks: {', '.join(unknown)}.")
+    labels = np.array([*(data.classes.index(name) for name in other.classes), -1])
+    truth = partial(_renumbered, other.read_truth, labels)
+    return replace(other, classes=data.classes, read_truth=truth, read_boxes=None, class_ids=None)
+
+
 def cut(data: Dataset | Path | str, validation: Dataset | Path | str | float | None) -> tuple[Dataset, Dataset | None]:
     """Training and validation set: the latter given, or a share of the former, or none.
 
@@ -209,7 +232,10 @@ def cut(data: Dataset | Path | str, validation: Dataset | Path | str | float | N
     if isinstance(validation, str | Path):
         validation = open_dataset(validation)
     if isinstance(validation, Dataset):
-        if unknown := set(validation.classes) - set(data.classes):
-            raise CallError(f"{validation.path}: has classes that {data.path} lacks: {', '.join(sorted(unknown))}.")
-        return data, validation
+        return data, of_classes(validation, data)
     return data.split(validation) if validation and len(data) > 1 else (data, None)
+
+
+def _renumbered(read: Callable[[int], Instances], labels: np.ndarray, index: int) -> Instances:
+    truth = read(index)
+    return truth.replace(labels=labels[truth.labels])

@@ -1,19 +1,15 @@
 """Division: images to learn from, images to choose by, and images to judge by; none is in two parts."""
 
 import json
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from apiece.data.dataset import Dataset
-from apiece.data.formats import cut, open_dataset
+from apiece.data.formats import cut, of_classes, open_dataset
 from apiece.data.sampling import spread
 from apiece.errors import CallError, InputError
 from apiece.files import write_text
-from apiece.instances import Instances
 
 
 @dataclass(frozen=True)
@@ -49,8 +45,6 @@ def divided(
     """
     whole = data = data if isinstance(data, Dataset) else open_dataset(data)
     validation, test = (open_dataset(one) if isinstance(one, str | Path) else one for one in (validation, test))
-    if isinstance(validation, Dataset):
-        validation = _renamed(validation, data)
     shares = [share for share in (validation, test) if isinstance(share, int | float)]
     if not all(0 < share < 1 for share in shares) or sum(shares) >= 1 or len(data) < 1 + len(shares):
         raise CallError(
@@ -59,7 +53,7 @@ def divided(
         )
     left = 1.0
     if isinstance(test, Dataset):
-        whole, test = test, _renamed(test, data)
+        whole, test = test, of_classes(test, data)
     else:
         left -= test
         data, test = data.split(test)
@@ -95,22 +89,3 @@ def _check_apart(parts: Parts) -> None:
         both = files[first] & files[second]
         if both:
             raise CallError(f"{min(both)}: is a {first} and a {second} image ({len(both)} are): give sets without any.")
-
-
-def _renamed(other: Dataset, data: Dataset) -> Dataset:
-    """A validation or test set with the training set's classes; of one class each, whatever its name is."""
-    if other.classes == data.classes:
-        return other
-    if len(other.classes) == len(data.classes) == 1:
-        return replace(other, classes=data.classes)
-    unknown = [name for name in other.classes if name not in data.classes]
-    if unknown:
-        raise CallError(f"{other.path}: has classes that {data.path} lacks: {', '.join(unknown)}.")
-    labels = np.array([*(data.classes.index(name) for name in other.classes), -1])
-    truth = partial(_renumbered, other.read_truth, labels)
-    return replace(other, classes=data.classes, read_truth=truth, read_boxes=None, class_ids=None)
-
-
-def _renumbered(read: Any, labels: np.ndarray, index: int) -> Instances:
-    truth = read(index)
-    return truth.replace(labels=labels[truth.labels])
