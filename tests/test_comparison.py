@@ -302,7 +302,7 @@ def test_few_images_prove_nothing_and_one_has_no_interval(tool_file, folder):
     apart = differences(one)
     tables = sheets(one, apart)
     assert tables[0].lines[0][1] == "1.000" and "Of one image there is no interval" in tables[0].note
-    assert tables[-1].lines[0][1] == "+0.000" and "1 images prove nothing" in tables[-1].note
+    assert tables[-1].lines[0][1] == "+0.000" and "so few images prove nothing" in tables[-1].note
 
 
 def test_finding_nothing_where_nothing_is_counts_as_right(folder):

@@ -39,7 +39,7 @@ def sheets(standings: Sequence[Standing], apart: Mapping[str, Any]) -> list[Shee
         tables.append(Sheet("Cost", _COST, [_cost(one) for one in mine], _COST_NOTE))
     if apart:
         note = "Paired by image, with 95 % intervals"
-        note += "; * = the interval does not hold 0." if images >= _FEW else f"; {images} images prove nothing."
+        note += "; * = the interval does not hold 0." if images >= _FEW else "; so few images prove nothing."
         lines = [[name, *(signed(figures[key], images >= _FEW) for key in MAIN)] for name, figures in apart.items()]
         tables.append(Sheet(f"Difference to the best ({done[0].name})", ("", *MAIN), lines, note))
     if len(done) < len(standings):

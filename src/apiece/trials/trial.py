@@ -26,7 +26,8 @@ class Budget:
 
     def __str__(self) -> str:
         number, unit = (self.minutes or 0, "minute") if self.steps is None else (self.steps, "step")
-        return f"{number:g} {unit}" if number == 1 else f"{number:g} {unit}s"
+        # Three digits of a part of a minute, and all of whole numbers.
+        return f"{number:.{max(3, len(str(int(number))))}g} {unit}" + "s" * (number != 1)
 
 
 @dataclass(frozen=True)
