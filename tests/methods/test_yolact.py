@@ -48,7 +48,8 @@ def golden_outputs() -> tuple[Outputs, dict[str, torch.Tensor]]:
 
 def legacy(**options) -> YOLACT:
     """As the authors' program, but that all masks are learned."""
-    plain = {"num_classes": 3, "network": "tiny", "binary_targets": True, "least_negatives": 0, "mask_samples": 10_000}
+    plain = {"num_classes": 3, "network": "tiny", "binary_targets": True, "least_negatives": 0, "mask_samples": 10_000,
+             "proto_rectified": True}  # fmt: skip
     return YOLACT(**{**plain, **options})
 
 
@@ -307,4 +308,6 @@ def test_thousands_of_tiny_objects_are_all_shown():
 
 def test_one_method_is_the_paper_s_and_the_light_one_is_learned_differently():
     assert sum(stage.share for stage in PAPER.stages) == pytest.approx(1)
-    assert YOLACT(1, 1).recipe.average > 0 and YOLACT(1, 1, network="resnet18").recipe is PAPER
+    light, large = YOLACT(1, 1), YOLACT(1, 1, network="resnet18")
+    assert light.recipe.average > 0 and large.recipe is PAPER
+    assert large.proto_rectified and not light.proto_rectified

@@ -78,6 +78,17 @@ def test_mask_logits_are_sums_of_prototypes():
     torch.testing.assert_close(mask_logits(maps, own, places, which), whole.flatten(1)[which, places])
 
 
+def test_prototypes_without_a_rectifier_never_stop_learning():
+    """Held at zero by a rectifier, wherever one looks, none has a gradient; without it all have."""
+    features = torch.randn(1, 8, 6, 9)
+    for rectified in (True, False):
+        network = ProtoNet(8, 12, 5, rectified=rectified)
+        torch.nn.init.constant_(network.prototypes.bias, -100.0)
+        found = network(features)
+        found.sum().backward()
+        assert bool(network.prototypes.weight.grad.any()) != rectified and (found.max() < 0) != rectified
+
+
 def test_prototypes_are_not_negative_and_twice_as_fine_if_enlarged():
     features = torch.randn(2, 8, 6, 9)
     fine, coarse = ProtoNet(8, 12, 5)(features), ProtoNet(8, 12, 5, enlarged=False, norm="group")(features)

@@ -41,11 +41,14 @@ from apiece.parts.two_stage import drawing
 from apiece.statistics import Statistics
 
 TINY = {"first": 2, "last": 4, "extra": "none", "pyramid_norm": "batch", "head_norm": "none", "width": 16,
-        "prototypes": 8, "proto_width": 16, "proto_layers": 1, "least_negatives": 8}  # fmt: skip
+        "prototypes": 8, "proto_width": 16, "proto_layers": 1, "proto_rectified": False,
+        "least_negatives": 8}  # fmt: skip
 LIGHT = {"first": 2, "last": 5, "extra": "none", "pyramid_norm": "batch", "head_norm": "group", "width": 64,
-         "prototypes": 32, "proto_width": 32, "proto_layers": 2, "least_negatives": 16}  # fmt: skip
+         "prototypes": 32, "proto_width": 32, "proto_layers": 2, "proto_rectified": False,
+         "least_negatives": 16}  # fmt: skip
 LARGE = {"first": 3, "last": 5, "extra": "p6p7_linear", "pyramid_norm": "none", "head_norm": "none", "width": 256,
-         "prototypes": 32, "proto_width": 256, "proto_layers": 3, "least_negatives": 0}  # fmt: skip
+         "prototypes": 32, "proto_width": 256, "proto_layers": 3, "proto_rectified": True,
+         "least_negatives": 0}  # fmt: skip
 """What is left open for the network to decide: the last is the paper's."""
 
 PAPER = Recipe(
@@ -55,7 +58,7 @@ PAPER = Recipe(
 )  # fmt: skip
 """The authors': the rate falls to a tenth after 280,000, 600,000 and 700,000 steps (and after 750,000, left out)."""
 
-RECIPE = Recipe((Stage(lr=4e-3),), average=0.998, augmentation={"rotation": 180.0, "scale": (0.7, 1.4)})
+RECIPE = Recipe((Stage(lr=8e-3),), average=0.998, augmentation={"rotation": 180.0, "scale": (0.7, 1.4)})
 
 
 NAMES = ("boxes", "scores", "labels", "coefficients")
@@ -89,6 +92,7 @@ class YOLACT(Method):
         prototypes: how many, k.
         proto_width, proto_layers: channels of ProtoNet, and its convolutions before it enlarges.
         proto_enlarged: whether prototypes have twice the size of the finest level.
+        proto_rectified: whether they are never negative, as in the paper; light networks lose a third of them that way.
         anchor_sizes: pixels; root of the priors' area on each level, from the finest, 0 = no priors there; None = from
             the data's sizes.
         anchor_scales: factors of the size, each for all ratios.
@@ -133,6 +137,7 @@ class YOLACT(Method):
         proto_width: int | None = None,
         proto_layers: int | None = None,
         proto_enlarged: bool = True,
+        proto_rectified: bool | None = None,
         anchor_sizes: tuple[float, ...] | None = None,
         anchor_scales: tuple[float, ...] = (1.0,),
         anchor_ratios: tuple[float, ...] = (1.0, 2.0, 0.5),
@@ -173,7 +178,7 @@ class YOLACT(Method):
         if anchor_sizes is not None and (len(anchor_sizes) != levels or max(anchor_sizes) <= 0):
             raise CallError(f"anchor_sizes {anchor_sizes}: give one for each of {levels} levels, and not only zeros.")
         shaped = self.proto_width, self.prototypes, self.proto_layers, proto_enlarged, self.head_norm
-        self.protonet = ProtoNet(self.width, *shaped)
+        self.protonet = ProtoNet(self.width, *shaped, rectified=self.proto_rectified)
         self.head = PriorHead(self.width, num_classes, priors, self.prototypes, head_layers, self.head_norm)
         self.semantic = nn.Conv2d(self.width, num_classes, 1)
         nn.init.xavier_uniform_(self.semantic.weight)

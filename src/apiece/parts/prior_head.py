@@ -52,7 +52,7 @@ class PriorHead(nn.Module):
     ):
         super().__init__()
         self.priors = priors
-        self.layers = nn.Sequential(*(rectified(width, width, norm) for _ in range(layers)))
+        self.layers = nn.Sequential(*(convolved(width, width, norm) for _ in range(layers)))
         # The background is apart, and the other rows go class by class: so they can follow classes to another model.
         sides = {"background": 1, "classes": classes, "boxes": 4, "coefficients": prototypes}
         for name, each in sides.items():
@@ -75,7 +75,7 @@ class PriorHead(nn.Module):
         return Said(*(torch.cat(found, 1) for found in rows))
 
 
-def rectified(inside: int, outside: int, norm: HeadNorm = "none") -> nn.Sequential:
+def convolved(inside: int, outside: int, norm: HeadNorm = "none") -> nn.Sequential:
     """A 3 x 3 convolution, group norm if wanted, and a rectifier."""
     convolution = nn.Conv2d(inside, outside, 3, padding=1, bias=norm == "none")
     # Groups, not batches: the maps share this, and their statistics are not alike.

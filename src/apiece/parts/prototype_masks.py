@@ -164,14 +164,14 @@ def _colors(places: Integer[ndarray, "N 4"], cells: Size, count: int) -> Integer
 
 
 def mosaic(prototypes: Float[ndarray, "k h w"]) -> UInt8[ndarray, "_ _ 3"]:
-    """All prototypes side by side, as in the paper's figure 5, each as bright as it is active."""
+    """All prototypes side by side, as in the paper's figure 5, as bright as they are active, by one scale."""
     across = ceil(len(prototypes) ** 0.5)
     thin = max(1, max(prototypes.shape[1:]) * across // PICTURE)
     small = prototypes[:, ::thin, ::thin]
-    top = max(float(small.max(initial=0)), 1e-6)
+    low, high = float(small.min(initial=0)), float(small.max(initial=1e-6))
     rows = -(-len(small) // across)
     sheet = np.full((rows * across, small.shape[1] + 2, small.shape[2] + 2), np.nan, np.float32)
-    sheet[: len(small), 1:-1, 1:-1] = small / top
+    sheet[: len(small), 1:-1, 1:-1] = (small - low) / (high - low)
     lines = sheet.reshape(rows, across, *sheet.shape[1:]).transpose(0, 2, 1, 3)
     return draw.heat(lines.reshape(rows * sheet.shape[1], across * sheet.shape[2]), 0, 1)
 

@@ -1,6 +1,6 @@
 """Prototypes: a few maps of the whole image; an object's mask is a sum of them, cut to its box.
 
-    finest map -> ProtoNet -> prototypes B k h w, not negative
+    finest map -> ProtoNet -> prototypes B k h w
     sigmoid(coefficients * prototypes), zero beyond the box and one cell about it -> mask of an object
     truth -> Cells: the cells in and about each true box, and how much of each the object covers
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from apiece.masks import Size
-from apiece.parts.prior_head import HeadNorm, rectified, xavier
+from apiece.parts.prior_head import HeadNorm, convolved, xavier
 from apiece.parts.true_boxes import Truth
 
 MARGIN = 1.0
@@ -38,22 +38,32 @@ class ProtoNet(nn.Module):
         count: prototypes.
         layers: convolutions before it is enlarged.
         norm: whether "group" norm follows the convolutions.
+        rectified: whether prototypes are never negative; the paper (section 3.1) allows both.
     """
 
     def __init__(
-        self, inside: int, width: int, count: int, layers: int = 3, enlarged: bool = True, norm: HeadNorm = "none"
+        self,
+        inside: int,
+        width: int,
+        count: int,
+        layers: int = 3,
+        enlarged: bool = True,
+        norm: HeadNorm = "none",
+        rectified: bool = True,
     ):
         super().__init__()
+        self.rectified = rectified
         widths = [inside, *[width] * layers]
-        self.layers = nn.Sequential(*(rectified(one, width, norm) for one in widths[:-1]))
+        self.layers = nn.Sequential(*(convolved(one, width, norm) for one in widths[:-1]))
         self.enlarge = nn.Upsample(scale_factor=2, mode="bilinear") if enlarged else nn.Identity()
-        self.last = rectified(width, width, norm)
+        self.last = convolved(width, width, norm)
         self.prototypes = nn.Conv2d(width, count, 1)
         xavier(self)
 
     def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B k _ _"]:
-        """Prototypes, not negative, in float32."""
-        return self.prototypes(self.last(self.enlarge(self.layers(features)))).relu().float()
+        """Prototypes in float32."""
+        prototypes = self.prototypes(self.last(self.enlarge(self.layers(features)))).float()
+        return prototypes.relu() if self.rectified else prototypes
 
 
 class Rescorer(nn.Module):
