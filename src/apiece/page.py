@@ -42,7 +42,7 @@ h3 { font-size: 1rem; margin: 1.4rem 0 0; }
 p { max-width: 44rem; white-space: pre-line; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem; text-align: left; border-bottom: 1px solid var(--line); }
+th, td { padding: .3rem .6rem; text-align: left; border-bottom: 1px solid var(--line); }
 th { border-bottom: 2px solid var(--line); } tr:nth-child(even) td { background: var(--stripe); }
 .number { text-align: right; white-space: nowrap; }
 figure { margin: 1rem 0; } figcaption { color: var(--faint); font-size: .9rem; }
