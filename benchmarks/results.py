@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 SETS = {
     "nuclei": "401 fluorescence images, 52 to judge by: up to hundreds of nuclei of 5 to 70 pixels (BBBC038)",
-    "leaves": "160 rosettes composed of real leaves, 30 to judge by: 4 to 20 leaves, many half covered",
+    "leaves": "160 rosettes composed of at most 56 real leaves of 7 photographs, 30 to judge by of at most 11 "
+    "leaves of one other (intervals do not know that): 4 to 20 leaves, many half covered",
     "fruits_nuts": "14 photographs, 4 to judge by: dates, figs and hazelnuts of 85 to 195 pixels, 3 classes",
     "crossing_sticks": "400 generated images, 100 to judge by: sticks that cross anywhere",
 }
