@@ -19,7 +19,7 @@ NEAR = 0.05
 MANY, LITTLE = 10, 32.0
 """Crowded: half of the images hold so many objects, or half of the objects are less than so many pixels across."""
 CROSSING = (
-    "Discriminative", "SpatialEmbedding", "Recurrent", "PointRend", "DCME", "SOLO", "MaskRCNN", "PolarMask", "YOLACT"
+    "Discriminative", "SpatialEmbedding", "Recurrent", "PointRend", "DCME", "SOLO", "MaskRCNN", "YOLACT", "PolarMask"
 )  # fmt: skip
 """By what each learned of crossing sticks in 10 minutes on one thread (docs/results.html)."""
 CROWDED = (
@@ -31,7 +31,7 @@ SPARSE = (
 )  # fmt: skip
 """The papers' order on scenes of few large objects of several classes, with networks that want a GPU."""
 SPARSE_SLOWLY = (
-    "SpatialEmbedding", "SOLO", "PointRend", "PolarMask", "MaskRCNN", "DCME", "YOLACT", "Discriminative", "Recurrent"
+    "SpatialEmbedding", "SOLO", "PointRend", "PolarMask", "YOLACT", "MaskRCNN", "DCME", "Discriminative", "Recurrent"
 )  # fmt: skip
 """By what each learned of fruits and nuts in 10 minutes on one thread (docs/results.html)."""
 
