@@ -4,13 +4,14 @@ A format is a module with `FORMAT`, `recognize(path) -> str | None` (what it saw
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy import ndarray
 
 from apiece.data import (
     binary_masks,
@@ -27,7 +28,7 @@ from apiece.data import (
 )
 from apiece.data.coco_json import load_json
 from apiece.data.coco_results import open_coco_results
-from apiece.data.dataset import Dataset
+from apiece.data.dataset import Dataset, Together
 from apiece.errors import CallError, InputError
 from apiece.instances import Instances
 
@@ -218,7 +219,9 @@ def of_classes(other: Dataset, data: Dataset) -> Dataset:
     if unknown:
         raise CallError(f"{other.path}: has classes that {data.path} lacks: {', '.join(unknown)}.")
     labels = np.array([*(data.classes.index(name) for name in other.classes), -1])
-    truth = partial(_renumbered, other.read_truth, labels)
+    read = other.read_truth
+    several = read.read if isinstance(read, Together) else partial(map, read)
+    truth = Together(partial(_renumbered, several, labels))
     return replace(other, classes=data.classes, read_truth=truth, read_boxes=None, class_ids=None)
 
 
@@ -236,6 +239,7 @@ def cut(data: Dataset | Path | str, validation: Dataset | Path | str | float | N
     return data.split(validation) if validation and len(data) > 1 else (data, None)
 
 
-def _renumbered(read: Callable[[int], Instances], labels: np.ndarray, index: int) -> Instances:
-    truth = read(index)
-    return truth.replace(labels=labels[truth.labels])
+def _renumbered(
+    read: Callable[[Sequence[int]], Iterator[Instances]], labels: ndarray, indices: Sequence[int]
+) -> Iterator[Instances]:
+    return (truth.replace(labels=labels[truth.labels]) for truth in read(indices))
