@@ -149,7 +149,7 @@ class _Job:
         certain = sure(self.model, found, self.threshold)
         if "inside" in self.save and outputs:
             for what, picture in self.model.inside(outputs, [frame])[0].items():
-                write_png(self.out / f"{name}_inside_{what}.png", [picture], picture.shape[:2])
+                write_png(self.out / f"{name}_inside_{what.replace(' ', '_')}.png", [picture], picture.shape[:2])
         del outputs
         if "labels" in self.save:
             write_label_image(certain, self.out / f"{name}.tif")
