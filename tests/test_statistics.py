@@ -144,4 +144,13 @@ def test_small_and_large_are_what_a_tenth_is_beyond():
     assert statistics.large == 91
     assert statistics.small == pytest.approx(np.sqrt(4 * 100 / np.pi))
     nothing = Statistics(np.zeros(0, np.int64), np.zeros((0, 2), np.int64), np.zeros(1, np.int64))
-    assert nothing.small == nothing.large == 0
+    assert nothing.small == nothing.large == nothing.narrow == 0
+
+
+def test_narrow_is_half_the_breadth_of_discs_ellipses_and_sticks():
+    row, column = np.mgrid[:100, :200] + 0.5
+    disc, ellipse = (((row - 50) / 40) ** 2 + ((column - 100) / half) ** 2 < 1 for half in (40, 90))
+    stick = (row > 40) & (row < 50)
+    for mask, expected in ((disc, 40), (ellipse, 40), (stick, 10 * 2 / np.pi)):
+        statistics = Statistics.of([Instances.from_dense(mask[None])])
+        assert statistics.narrow == pytest.approx(expected, rel=0.02)

@@ -7,6 +7,7 @@ from apiece.instances import Instances
 from apiece.methods.dcme import DCME, displacement_target
 from apiece.methods.method import Frame
 from apiece.parts.owners import Owners
+from apiece.statistics import Statistics
 
 SIZE = (32, 48)
 
@@ -148,3 +149,33 @@ def test_several_classes_need_something_that_tells_them_apart():
         made(classes_from="nothing")
     with pytest.raises(CallError, match="power of two"):
         made(block=12)
+
+
+def test_votes_are_gathered_as_finely_as_the_objects_are_narrow():
+    discs, sticks = (Statistics(np.full(9, 320), np.full((9, 2), side), np.array([9])) for side in (20, 60))
+    for statistics, window in ((discs, 11), (sticks, 3)):
+        method = made()
+        method.adapt(statistics)
+        # The slack is that of a disc of the same area.
+        assert (method.window, method.slack) == (window, pytest.approx(10 * 2 / 7, abs=0.03))
+    given = made(window=5, slack=1.5)
+    given.adapt(sticks)
+    assert (given.window, given.slack) == (5, 1.5)
+
+
+def test_thin_objects_whose_centers_are_near_are_found():
+    """The centers of two sticks are seven pixels apart: votes that scatter by a pixel still make two peaks."""
+    size = (64, 64)
+    layers = np.zeros((2, *size), np.uint16)
+    layers[0, 30:34, 4:60], layers[1, 4:52, 36:40] = 1, 2
+    target = Instances.from_layers(layers)
+    method = DCME(1, 1, network="tiny", classes_from="nothing")
+    method.adapt(Statistics.of([target]))
+    frame = Frame(size, size)
+    outputs = method.ideal([target], [frame])
+    scatter = torch.randn(outputs["displacement"].shape, generator=torch.Generator().manual_seed(0))
+    outputs["displacement"] += scatter * (outputs["displacement"] != 0)
+    (found,) = method.decode(outputs, [frame])
+    masks, true = found.dense(), target.dense()
+    overlaps = [[(a & b).sum() / (a | b).sum() for a in masks] for b in true]
+    assert len(masks) == 2 and np.max(overlaps, 1).min() > 0.7

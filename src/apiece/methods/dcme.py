@@ -20,7 +20,6 @@ from numpy import ndarray
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from apiece.colors import object_colors
 from apiece.errors import CallError
 from apiece.instances import Instances
 from apiece.methods.method import Frame, Method, Recipe
@@ -28,7 +27,7 @@ from apiece.networks.dense import dense
 from apiece.networks.segnet import Level
 from apiece.networks.unet import shape_for, shape_of
 from apiece.parts.batching import by_size, valid
-from apiece.parts.blocks import IGNORED, block_target
+from apiece.parts.blocks import IGNORED, block_target, picture_of_blocks
 from apiece.parts.classes import padded_rows
 from apiece.parts.normalization import Normalization
 from apiece.parts.owners import Owners
@@ -37,6 +36,9 @@ from apiece.parts.pictures import pointing
 from apiece.parts.votes import Votes, group_by_votes
 from apiece.statistics import Statistics
 from apiece.stores import LayerStore
+
+VOTES = (3.0, 15.0)
+"""Pixels; least and greatest size of objects that the votes' window and slack follow."""
 
 
 class DCME(Method):
@@ -67,9 +69,10 @@ class DCME(Method):
         crop_size: pixels; the side of the second network's crops.
         smallest_crop: pixels; crops are squares about an object's box, at least this wide.
         still: pixels; what is displaced by less does not vote.
-        slack: pixels by which a vote may miss its center; None = two sevenths of the window.
+        slack: pixels by which a vote may miss its center; None = two sevenths of the data's smaller objects' radius.
         tolerance: share of a pixel's distance from the center by which its vote may miss it besides.
-        window: side of the square over which votes are summed, odd; None = the radius of the data's smaller objects.
+        window: side of the square over which votes are summed, odd; None = half the breadth of the data's narrower
+            objects: thin ones that cross have centers near each other.
         min_size: pixels of the smallest object; None = half the size of the data's smallest percent of objects.
         max_objects: the most objects an image's crops are classified of; the weakest are left out.
         normalization: pixel values to network input.
@@ -126,16 +129,18 @@ class DCME(Method):
         return Recipe(average=0.998, augmentation={"rotation": 180.0, "scale": (0.7, 1.4)})
 
     def adapt(self, statistics: Statistics) -> None:
-        """Fit the smallest size and the window to the data's objects, where they were left open."""
+        """Fit the smallest size, the window and the slack to the data's objects, where they were left open."""
         if not len(statistics.areas):
             return
         if self.arguments["network"] == "unet":
             self.rebuild(**shape_for(statistics.small, statistics.large))
         least, quarter = np.percentile(statistics.areas, (1, 25))
-        if self.min_size is None:
-            self.settle(min_size=max(1, int(least / 2)))
-        if self.window is None:
-            self.settle(window=int(np.clip(np.sqrt(quarter / np.pi), 3, 15)) // 2 * 2 + 1)
+        chosen: dict[str, Any] = {
+            "min_size": max(1, int(least / 2)),
+            "window": int(np.clip(statistics.narrow, *VOTES)) // 2 * 2 + 1,
+            "slack": round(float(np.clip(np.sqrt(quarter / np.pi), *VOTES)) * 2 / 7, 2),
+        }
+        self.settle(**{name: value for name, value in chosen.items() if getattr(self, name) is None})
 
     @torch.no_grad()
     def _initialize(self) -> None:
@@ -264,7 +269,7 @@ class DCME(Method):
         return group_by_votes(
             known,
             still=self.still,
-            slack=window * 2 / 7 if self.slack is None else self.slack,
+            slack=1.0 if self.slack is None else self.slack,
             tolerance=self.tolerance,
             window=window,
             min_votes=max(3.0, (self.min_size or 1) / 4),
@@ -347,7 +352,7 @@ class DCME(Method):
             shown = pointing(displacement, displacement + np.stack([column, row]) + 0.5, moving)
             if "blocks" in outputs:
                 blocks = outputs["blocks"][index].float().cpu().numpy()
-                picture = _picture_of_blocks(blocks)
+                picture = picture_of_blocks(blocks)
                 shown["blocks"] = picture.repeat(self.block, 0).repeat(self.block, 1)[:height, :width]
             pictures.append(shown)
         return pictures
@@ -360,12 +365,6 @@ def displacement_target(truth: Owners) -> Float[Tensor, "2 H W"]:
     places = torch.stack([truth.pixels % width, truth.pixels // width]).float()
     target[:, truth.pixels] = truth.centroids()[truth.objects].T - places
     return target.reshape(2, height, width)
-
-
-def _picture_of_blocks(blocks: Float[ndarray, "C h w"]) -> UInt8[ndarray, "h w 3"]:
-    """Each class in its color, as bright as it is probable; the background black."""
-    colors = object_colors(np.arange(len(blocks) - 1)).astype(np.float32)
-    return (blocks[1:].transpose(1, 2, 0) @ colors).clip(0, 255).astype(np.uint8)
 
 
 # --- classes from crops (2018) ------------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
-"""Classes of blocks of pixels: the targets of an encoder that classifies places."""
+"""Classes of blocks of pixels: the targets of an encoder that classifies places, and a picture of what it says."""
 
 from math import ceil
 from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Integer
+from jaxtyping import Float, Integer, UInt8
+from numpy import ndarray
 from torch import Tensor, nn
 
+from apiece.colors import object_colors
 from apiece.parts.owners import Owners
 
 IGNORED = -100
@@ -41,3 +44,9 @@ def block_target(truth: Owners, block: int, num_classes: int, rule: Rule) -> Int
     void = nn.functional.max_pool2d(truth.ignored.any(0)[None].float(), block, ceil_mode=True)[0].flatten() > 0
     target[void & ~taken] = IGNORED
     return target.reshape(shape)
+
+
+def picture_of_blocks(blocks: Float[ndarray, "C h w"]) -> UInt8[ndarray, "h w 3"]:
+    """Each class in its color, as bright as it is probable; the background black."""
+    colors = object_colors(np.arange(len(blocks) - 1)).astype(np.float32)
+    return (blocks[1:].transpose(1, 2, 0) @ colors).clip(0, 255).astype(np.uint8)
