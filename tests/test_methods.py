@@ -180,6 +180,25 @@ def test_what_follows_the_data_is_kept_as_an_argument(method):
     assert type(method)(**method.arguments).arguments == method.arguments
 
 
+@pytest.mark.parametrize("name", ["MaskRCNN", "PointRend", "YOLACT", "PolarMask"])
+def test_objects_that_share_their_boxes_are_suppressed_unless_the_data_is_known(name):
+    layers = np.zeros((2, 64, 64), np.uint16)
+    layers[0, 4:44, 4:44], layers[1, 4:44, 14:54] = 1, 2  # IoU 30 / 50
+    truth, frame = Instances.from_layers(layers), Frame((64, 64), (64, 64))
+
+    def left(method: Method) -> int:
+        (found,) = method.decode(method.ideal([truth], [frame]), [frame])
+        return len(found)
+
+    assert left(made(name)) == 1
+    known = made(name)
+    known.adapt(Statistics.of([truth]))
+    assert known.nms == 0.62 and left(known) == 2
+    given = made(name, nms=0.3)
+    given.adapt(Statistics.of([truth]))
+    assert given.nms == 0.3 and left(given) == 1
+
+
 @pytest.mark.parametrize(("channels", "found"), list(product((1, 3), (1, 2, 3, 4))))
 def test_channels_are_made_to_fit_or_refused(channels, found):
     method = made("SpatialEmbedding", channels=channels)

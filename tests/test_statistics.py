@@ -144,7 +144,22 @@ def test_small_and_large_are_what_a_tenth_is_beyond():
     assert statistics.large == 91
     assert statistics.small == pytest.approx(np.sqrt(4 * 100 / np.pi))
     nothing = Statistics(np.zeros(0, np.int64), np.zeros((0, 2), np.int64), np.zeros(1, np.int64))
-    assert nothing.small == nothing.large == nothing.narrow == 0
+    assert nothing.small == nothing.large == nothing.narrow == 0 and nothing.sharing == 0.5
+
+
+def test_boxes_are_shared_as_far_as_a_twentieth_of_the_objects_shares_more():
+    layers = np.zeros((2, 40, 60), np.uint16)
+    layers[0, 4:24, 4:24], layers[1, 4:24, 6:26] = 1, 2  # IoU 18 / 22
+    layers[0, 30:36, 40:50] = 3
+    alike = Statistics.of([Instances.from_layers(layers, labels=np.array([0, 0, 0]))])
+    assert np.sort(alike.nested) == pytest.approx([0, 18 / 22, 18 / 22]) and alike.sharing == 0.8
+    unlike = Statistics.of([Instances.from_layers(layers, labels=np.array([0, 1, 0]))])
+    assert not unlike.nested.any() and unlike.sharing == 0.5
+    layers[1] = 0
+    layers[1, 4:24, 10:30] = 2  # IoU 14 / 26
+    assert Statistics.of([Instances.from_layers(layers)]).sharing == pytest.approx(14 / 26 + 0.02, abs=0.01)
+    both = Statistics.together([alike, unlike])
+    assert len(both.nested) == len(both.areas) == 6 and len(both.counts) == 2
 
 
 def test_narrow_is_half_the_breadth_of_discs_ellipses_and_sticks():

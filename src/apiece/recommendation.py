@@ -246,5 +246,4 @@ def _looked_at(data: Dataset, seed: int, seconds: float, quiet: bool) -> tuple[l
             traits.append(Traits.of(known))
     if not order:
         raise InputError(f"{data.path}: no objects in the {survey.images} images looked at: there is nothing to go by.")
-    together = (np.concatenate([getattr(part, name) for part in parts]) for name in ("areas", "sides", "counts"))
-    return order, survey, Traits.together(traits), Statistics(*together)
+    return order, survey, Traits.together(traits), Statistics.together(parts)

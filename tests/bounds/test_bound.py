@@ -61,7 +61,7 @@ def test_boxes_that_nms_takes_for_another_are_lost():
     data = crossing_sticks(4, seed=1)
     bound = shown("MaskRCNN", data)
     figures = bound.figures()
-    assert figures["accuracy50"] < 0.9 and 0 in bound.reached
+    assert figures["accuracy50"] < 0.95 and 0 in bound.reached
     assert "share a box" in " ".join(losses(bound))
 
 

@@ -262,6 +262,10 @@ def test_cells_sizes_and_limits_follow_the_data():
     assert (model.cells, model.min_size, model.max_objects) == ((16,), 5, 7)
 
 
+def test_neighboring_cells_may_find_two_objects_but_with_the_papers_grids():
+    assert not made().peaks and made(grids=(8, 6, 4, 3, 2)).peaks and made(peaks=True).peaks
+
+
 def test_every_size_of_object_has_a_grid():
     model = made()
     for side in (1, 2, 5, 9, 17, 40, 62):

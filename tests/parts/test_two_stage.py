@@ -14,6 +14,7 @@ from apiece.parts.detection_rules import Rules, following, shrunk
 from apiece.parts.proposals import Proposed, proposal_losses, propose
 from apiece.parts.true_boxes import Truth
 from apiece.parts.two_stage import drawing
+from apiece.statistics import Statistics
 
 CPU = torch.device("cpu")
 
@@ -155,11 +156,13 @@ def test_a_batch_is_always_learned_from_alike_and_another_one_otherwise():
 
 
 def test_limits_follow_the_data():
-    chosen = following(np.array([[10, 10], [12, 12], [40, 30], [20, 20]]), np.array([3, 700]), (2, 4, 8))
+    sides = np.array([[10, 10], [12, 12], [40, 30], [20, 20]])
+    chosen = following(Statistics(sides.prod(1), sides, np.array([3, 700])), (2, 4, 8))
     assert chosen["max_objects"] == 1400 and chosen["proposals"] == 2800
     # The tenth percentile of 10, 12, 20 and 34.6 is 10.6: 5.3 times the finest stride.
     assert chosen["anchor_sizes"] == pytest.approx((10.6, 21.2, 42.4), abs=0.1)
-    assert following(np.zeros((0, 2), int), np.zeros(3, int), (2,)) == {"proposals": 1000, "max_objects": 100}
+    nothing = Statistics(np.zeros(0, int), np.zeros((0, 2), int), np.zeros(3, int))
+    assert following(nothing, (2,)) == {"proposals": 1000, "max_objects": 100, "nms": 0.5}
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,8 @@ class PointRend(Method):
         binary_targets: cells of the true coarse masks are 0 or 1, not shares. None = shares with a light network, to
             which thin objects, no cell of 7 x 7 half covered, would be nothing.
         score_threshold: regions and classes that are less sure are no objects.
-        nms: IoU above which of two objects of a class the lesser goes.
+        nms: IoU of boxes above which of two objects of a class the lesser goes; None = 0.5 (the papers'), or a
+            little more than what a twentieth of the data's objects exceed with another, at most 0.8.
         max_objects: the most objects of an image; None = twice the data's most, at least 100.
         box_beta: error at which smooth L1 becomes linear; 0 = L1.
         ignored_share: share of an anchor or region that may lie where truth is ignored, if it is to be background.
@@ -160,7 +161,7 @@ class PointRend(Method):
         sampling: int = 2,
         binary_targets: bool | None = None,
         score_threshold: float = 0.05,
-        nms: float = 0.5,
+        nms: float | None = None,
         max_objects: int | None = None,
         smallest_box: float = 1e-2,
         box_beta: float = 1 / 9,
@@ -199,7 +200,7 @@ class PointRend(Method):
         """Fit finest level, anchors and limits to the data's objects, where they were left open."""
         if self.network == "small" and statistics.small >= COARSE_FROM:
             self.rebuild(first=2)
-        chosen = following(statistics.sides, statistics.counts, self.boxes.backbone.strides)
+        chosen = following(statistics, self.boxes.backbone.strides)
         if len(statistics.sides):
             large = np.percentile(statistics.sides.max(1), 95)
             chosen["subdivisions"] = int(np.clip(np.ceil(np.log2(large / COARSE)), 1, 5))
@@ -308,7 +309,7 @@ class PointRend(Method):
 
     def ideal(self, targets: list[Instances], frames: list[Frame]) -> dict[str, Tensor]:
         """True boxes and masks: lost is what their cells cannot show, and what NMS takes for another object."""
-        return ideal(targets, frames, COARSE * 2**self.steps, self.nms)
+        return ideal(targets, frames, COARSE * 2**self.steps, self.rules.nms)
 
     def oracle(self, outputs: dict[str, Tensor], targets: list[Instances], known: str) -> dict[str, Tensor]:
         """The true "boxes", "masks" or "classes" for what was found, where its box has IoU 0.5 with a true one's."""

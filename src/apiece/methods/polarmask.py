@@ -33,7 +33,7 @@ from apiece.parts.center_sampling import cells_within, map_points, owners
 from apiece.parts.normalization import Normalization
 from apiece.parts.polar_head import Head, Said, box_iou_loss, lengths, polar_iou_loss
 from apiece.parts.rays import Rule, borders_of, boxes_of, polar_centerness, polygon_nms, ray_lengths, vertices
-from apiece.parts.suppress import best_after_nms
+from apiece.parts.suppress import USUAL, best_after_nms
 from apiece.statistics import Statistics
 
 TINY = {"first": 2, "last": 4, "extra": "none", "width": 16, "layers": 1, "pyramid_norm": "batch"}
@@ -85,7 +85,8 @@ class PolarMask(Method):
         centerness_bonus: what is added to the centerness, which is low, in a score.
         candidates: points of each level that go into NMS; None = at least 1000 and 20 times the data's most objects.
         suppression: NMS by the "boxes" of the rays (or those of their branch), or by the "masks".
-        nms: IoU above which of two objects of a class the lesser goes.
+        nms: IoU of boxes above which of two objects of a class the lesser goes; None = 0.5 (the papers'), or a
+            little more than what a twentieth of the data's objects exceed with another, at most 0.8.
         max_objects: the most objects of an image; None = twice the data's most, at least 100.
         normalization: pixel values to network input.
     """
@@ -124,7 +125,7 @@ class PolarMask(Method):
         centerness_bonus: float = 0.5,
         candidates: int | None = None,
         suppression: Literal["boxes", "masks"] = "boxes",
-        nms: float = 0.5,
+        nms: float | None = None,
         max_objects: int | None = None,
         normalization: Normalization = Normalization(),  # noqa: B008
     ):
@@ -158,7 +159,11 @@ class PolarMask(Method):
     def adapt(self, statistics: Statistics) -> None:
         """Fit levels, limits and the rays' first lengths to the data's objects, where they were left open."""
         most = int(statistics.counts.max(initial=0))
-        chosen: dict[str, Any] = {"max_objects": max(100, 2 * most), "candidates": max(1000, 20 * most)}
+        chosen: dict[str, Any] = {
+            "nms": statistics.sharing,
+            "max_objects": max(100, 2 * most),
+            "candidates": max(1000, 20 * most),
+        }
         if len(statistics.sides):
             # The farthest side is a little more than half a box away. Half of the objects for the finest level.
             middle = 0.6 * float(np.median(statistics.sides.max(1)))
@@ -287,15 +292,16 @@ class PolarMask(Method):
     ) -> dict[str, Tensor]:  # fmt: skip
         """The candidates that overlap no better one, the surest first."""
         scores = certain * (centered + self.centerness_bonus) / (1 + self.centerness_bonus)
+        overlap = USUAL if self.nms is None else self.nms
         if self.suppression == "masks":
-            kept = polygon_nms(points, rays, scores, labels, self.nms)
+            kept = polygon_nms(points, rays, scores, labels, overlap)
         else:
             boxes = boxes_of(vertices(points, rays))
             if sides is not None:
                 boxes = torch.cat([points - sides[:, :2], points + sides[:, 2:]], 1)
             limit = boxes.new_tensor([size[1] - 0.5, size[0] - 0.5]).repeat(2)
             boxes = boxes.clamp(min=-0.5).minimum(limit)
-            kept = best_after_nms(boxes, scores, labels, self.nms, self.max_objects or 1000)
+            kept = best_after_nms(boxes, scores, labels, overlap, self.max_objects or 1000)
         kept = kept[: self.max_objects or 1000]
         return {"points": points[kept], "rays": rays[kept], "scores": scores[kept], "labels": labels[kept]}
 

@@ -84,7 +84,8 @@ class SOLO(Method):
         mask_weight, category_weight, alpha, gamma: of the terms; of the focal loss.
         legacy: the authors' targets: cells by their division, the later object has a cell ("v2": it learns both), masks
             of bytes shrunk linearly, where objects of a pixel's width vanish.
-        score_threshold, peaks: cells that score less, or less than their upper and left neighbors, find nothing.
+        score_threshold, peaks: cells that score less find nothing, nor (None = with the papers' `grids` only) those
+            that score less than their upper or left neighbor: this may be of another object.
         mask_threshold: pixels above it are the object's.
         min_size: pixels; smaller masks are no objects; None = half the size of the data's smallest percent, or theirs.
         kernel, decay: Matrix NMS: "gaussian" with its factor in the exponent, or "linear".
@@ -123,7 +124,7 @@ class SOLO(Method):
         gamma: float = 2.0,
         legacy: bool = False,
         score_threshold: float = 0.1,
-        peaks: bool = True,
+        peaks: bool | None = None,
         mask_threshold: float = 0.5,
         min_size: int | None = None,
         kernel: Literal["gaussian", "linear"] = "gaussian",
@@ -143,8 +144,8 @@ class SOLO(Method):
         body["pyramid_norm"] = "batch" if self.thin else "none"
         if not self.thin:
             body.update(norm=norm, pretrained=pretrained, frozen_stages=frozen_stages)
-        self.pyramid = Pyramid(network, channels, width=width, **body)
-        self.settle(pretrained=False)  # a model file has its own weights
+        self.pyramid = Pyramid(network, channels, width=width, **body)  # a model file has its own weights
+        self.settle(pretrained=False, peaks=bool(grids) if peaks is None else peaks)
         papers = (64, 2) if self.thin else (512, 4) if variant == "v2" else (256, 7)
         self.heads = CellHeads(
             variant,

@@ -35,20 +35,20 @@ from apiece.parts.priors import Level, Matched, fitting, matched, shapes
 from apiece.parts.prototype_losses import Outputs, drawn_masks, mask_loss, prior_losses, rescoring_loss, semantic_loss
 from apiece.parts.prototype_masks import Raster, mosaic, objects_of, perfect, together
 from apiece.parts.prototypes import ProtoNet, Rescorer, rescored
-from apiece.parts.suppress import best_after_nms, fast_nms
+from apiece.parts.suppress import USUAL, best_after_nms, fast_nms
 from apiece.parts.true_boxes import Truth
 from apiece.parts.two_stage import drawing
 from apiece.statistics import Statistics
 
 TINY = {"first": 2, "last": 4, "extra": "none", "pyramid_norm": "batch", "head_norm": "none", "width": 16,
         "prototypes": 8, "proto_width": 16, "proto_layers": 1, "proto_rectified": False,
-        "least_negatives": 8}  # fmt: skip
+        "suppression": "exact", "least_negatives": 8}  # fmt: skip
 LIGHT = {"first": 2, "last": 5, "extra": "none", "pyramid_norm": "batch", "head_norm": "group", "width": 64,
          "prototypes": 32, "proto_width": 32, "proto_layers": 2, "proto_rectified": False,
-         "least_negatives": 16}  # fmt: skip
+         "suppression": "exact", "least_negatives": 16}  # fmt: skip
 LARGE = {"first": 3, "last": 5, "extra": "p6p7_linear", "pyramid_norm": "none", "head_norm": "none", "width": 256,
          "prototypes": 32, "proto_width": 256, "proto_layers": 3, "proto_rectified": True,
-         "least_negatives": 0}  # fmt: skip
+         "suppression": "fast", "least_negatives": 0}  # fmt: skip
 """What is left open for the network to decide: the last is the paper's."""
 
 PAPER = Recipe(
@@ -108,8 +108,9 @@ class YOLACT(Method):
         rescored_area: cells; of masks that are not larger it is not learned.
         ignored_share: share of a prior that may lie where truth is ignored, if it is to be background.
         score_threshold: classes of priors that are less sure are no objects.
-        suppression: "fast" (the paper's) or "exact" NMS.
-        nms: IoU above which of two objects of a class the lesser goes.
+        suppression: "fast" (the paper's, where what was suppressed suppresses) or "exact" NMS (of light networks).
+        nms: IoU of boxes above which of two objects of a class the lesser goes; None = 0.5 (the papers'), or a
+            little more than what a twentieth of the data's objects exceed with another, at most 0.8.
         candidates: the most priors of a class that go into it; None = 20 times the data's most objects, at least 200.
         max_objects: the most objects of an image; None = twice the data's most, at least 100.
         warp: side of the square that every image is warped to for prediction; the paper's is 550; 0 = never.
@@ -156,8 +157,8 @@ class YOLACT(Method):
         rescored_area: float = 25.0,
         ignored_share: float = 0.7,
         score_threshold: float = 0.05,
-        suppression: Literal["fast", "exact"] = "fast",
-        nms: float = 0.5,
+        suppression: Literal["fast", "exact"] | None = None,
+        nms: float | None = None,
         candidates: int | None = None,
         max_objects: int | None = None,
         warp: int = 0,
@@ -198,7 +199,11 @@ class YOLACT(Method):
     def adapt(self, statistics: Statistics) -> None:
         """Fit priors and limits to the data's objects, where they were left open."""
         most = int(statistics.counts.max(initial=0))
-        chosen: dict[str, Any] = {"max_objects": max(100, 2 * most), "candidates": max(200, 20 * most)}
+        chosen: dict[str, Any] = {
+            "nms": statistics.sharing,
+            "max_objects": max(100, 2 * most),
+            "candidates": max(200, 20 * most),
+        }
         if len(statistics.sides):
             chosen["anchor_sizes"] = fitting(statistics.sides, self.backbone.strides)
         self.settle(**{name: value for name, value in chosen.items() if getattr(self, name) is None})
@@ -264,9 +269,10 @@ class YOLACT(Method):
 
     def _suppressed(self, boxes: Tensor, scores: Tensor, labels: Tensor, most: int, limit: int) -> Tensor:
         """Which boxes NMS leaves of so many of a class, the best first, at most so many."""
+        overlap = USUAL if self.nms is None else self.nms
         if self.suppression == "fast":
-            return fast_nms(boxes, scores, labels, self.nms, most, limit)
-        return best_after_nms(boxes, scores, labels, self.nms, limit)
+            return fast_nms(boxes, scores, labels, overlap, most, limit)
+        return best_after_nms(boxes, scores, labels, overlap, limit)
 
     # --- learning -------------------------------------------------------------------------------------------------
 

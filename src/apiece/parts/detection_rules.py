@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Integer
-from numpy import ndarray
 
 from apiece.masks import Size
+from apiece.parts.suppress import USUAL
+from apiece.statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,24 @@ class Rules:
         left = {
             "anchor_sizes": tuple(4.0 * stride for stride in method.boxes.backbone.strides),
             "proposals": 1000,
+            "nms": USUAL,
             "max_objects": 1000,
         }
         values.update({name: value for name, value in left.items() if values[name] is None})
         return cls(**values)
 
 
-def following(sides: Integer[ndarray, "N 2"], counts: Integer[ndarray, " I"], strides: Sequence[int]) -> dict[str, Any]:
-    """Values of the open arguments for data with boxes of these sides, and these numbers of objects in an image.
+def following(statistics: Statistics, strides: Sequence[int]) -> dict[str, Any]:
+    """Values of the open arguments for such data, and maps of these strides.
 
     Anchors double from map to map. The finest are as large as the data's smaller objects (the tenth percentile of the
     roots of their boxes' areas), but two to sixteen times their map's stride.
     """
-    most = int(counts.max(initial=0))
+    most = int(statistics.counts.max(initial=0))
     chosen: dict[str, Any] = {"proposals": max(1000, 4 * most), "max_objects": max(100, 2 * most)}
-    if len(sides):
-        small = np.percentile(np.sqrt(sides.prod(1)), 10)
+    chosen["nms"] = statistics.sharing
+    if len(statistics.sides):
+        small = np.percentile(np.sqrt(statistics.sides.prod(1)), 10)
         times = float(np.clip(small / strides[0], 2, 16))
         chosen["anchor_sizes"] = tuple(round(times * stride, 1) for stride in strides)
     return chosen

@@ -24,6 +24,10 @@ TABLE = 2048
 """Of at most so many masks a table of all pairs is filled; of more, a list of those that meet."""
 
 
+USUAL = 0.5
+"""The IoU of the papers' NMS, where nothing is known of the data."""
+
+
 class Tiles(NamedTuple):
     """Masks by the tiles they touch.
 
