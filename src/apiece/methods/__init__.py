@@ -27,9 +27,9 @@ SUMMARIES = {
     "Discriminative": "pixels of an object lie together in a feature space (De Brabandere et al. 2017): touching, "
     "crossing and overlapping objects, also around one center, with any dense network",
     "MaskRCNN": "boxes are proposed, classified and refined, and each gets a mask (He et al. 2017): objects of "
-    "any class and shape, overlapping too, as long as their boxes differ; not for sticks that cross",
+    "any class and shape, overlapping too, as long as their boxes differ a little",
     "PointRend": "Mask R-CNN whose masks are told point by point, finer where they are uncertain (Kirillov et al. "
-    "2020): large objects with fine borders",
+    "2020): large objects with fine borders, thin ones that cross",
     "PolarMask": "a point in an object says how far its border is each way (Xie et al. 2020): compact objects of "
     "any size and class, quick; not for sticks, rings, bays and parts apart",
     "Recurrent": "objects are found one after another by a network with a memory (Romera-Paredes and Torr 2016): a "
@@ -39,7 +39,7 @@ SUMMARIES = {
     "SpatialEmbedding": "pixels point at their object's center, within a learned margin (Neven et al. 2019): many "
     "small, touching or crossing objects, small machines; not for objects that share one center",
     "YOLACT": "masks are sums of a few prototypes of the whole image, cut to a box (Bolya et al. 2019): objects of "
-    "any class, fast with many of them; not for objects that share one box",
+    "any class, fast with many of them; not for objects that share one box wholly",
 }
 """What each is and when to use it, in one line."""
 
