@@ -64,6 +64,14 @@ class Statistics:
         return float(np.percentile(self.areas / self.sides.max(1), 25) * 2 / np.pi) if len(self.areas) else 0.0
 
     @property
+    def elongation(self) -> float:
+        """How many times the middle object is as long as an ellipse of its area that is twice as long as broad; at
+        least 1.
+        """
+        longer = self.sides.max(1) / np.sqrt(8 * self.areas / np.pi)
+        return max(1.0, float(np.median(longer))) if len(longer) else 1.0
+
+    @property
     def sharing(self) -> float:
         """IoU of two boxes from which on they are more probably one object found twice than two: a little more than
         what a twentieth of the objects exceed with another, but at least 0.5, as in the papers, and at most 0.8.

@@ -5,7 +5,8 @@ from torch.nn.functional import avg_pool2d, pad
 
 from apiece.instances import Instances
 from apiece.parts.cell_masks import Coverage, cut, known_samples, stacked, windows
-from apiece.parts.cells import Shapes, assigned, numbered_grids, sized_grids
+from apiece.parts.cells import ANY, Shapes, assigned, cells_for, numbered_grids, ranges_of, sized_grids
+from apiece.statistics import Statistics
 
 SIZE = (64, 96)
 RANGES = [(0.0, 20.0), (12.0, 40.0), (24.0, 1000.0)]
@@ -198,3 +199,21 @@ def test_an_image_without_objects_or_of_one_pixel_has_no_faults():
     point[0, 63, 95] = True
     found = assigned(Shapes.of(Instances.from_dense(point)), grids_of("sized")[0], 1)
     assert (found.rows.tolist(), found.columns.tolist()) == ([15], [23])
+
+
+def test_cells_of_thin_objects_are_finer_but_their_windows_hold_them():
+    def chosen(length: int, breadth: int) -> dict:
+        sides = np.full((9, 2), (length, breadth))
+        return cells_for(Statistics(sides.prod(1), sides, np.array([9])), period=12, most=4)
+
+    assert chosen(70, 70) == chosen(70, 45) == {"cells": (16,)}
+    thin = chosen(70, 4)
+    assert thin["cells"] == (8,) and thin["ranges"] == ranges_of((8,)) == ((0.0, ANY),)
+    # Half a cell off its middle an object still lies in a window of twelve.
+    for length in range(20, 200, 10):
+        assert length <= 11 * chosen(length, 3)["cells"][-1]
+
+
+def test_sizes_of_grids_overlap_and_have_no_gap():
+    assert ranges_of((4, 8, 16)) == ((0.0, 24.0), (12.0, 48.0), (24.0, ANY))
+    assert ranges_of((4, 8), 1.5) == ((0.0, 36.0), (18.0, ANY))

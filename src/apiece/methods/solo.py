@@ -10,7 +10,7 @@ Papers: Wang et al., SOLO: Segmenting Objects by Locations, ECCV 2020, https://a
 """
 
 from collections.abc import Sequence
-from math import inf, lcm
+from math import lcm
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -32,7 +32,7 @@ from apiece.parts.cell_heads import CellHeads, Variant, resized
 from apiece.parts.cell_masks import stacked
 from apiece.parts.cell_objects import Rules, decoded, ideal_objects, objects_of
 from apiece.parts.cell_outputs import Said, Truths
-from apiece.parts.cells import Grid, Shapes, assigned, numbered_grids, sized_grids
+from apiece.parts.cells import Grid, Shapes, assigned, cells_for, numbered_grids, ranges_of, sized_grids
 from apiece.parts.coordinates import periodic, spread
 from apiece.parts.detection_rules import shrunk
 from apiece.parts.normalization import Normalization
@@ -76,7 +76,7 @@ class SOLO(Method):
         mask_width, kernel_width: channels before the shared maps of "v2", and of these; None = 64 and 64, or 128, 256.
         period: cells after which coordinates, and the channels of vanilla and decoupled heads, repeat.
         cells: side of the cells of each grid in pixels, each twice the one before; None = so that the smallest objects
-            are two cells long, and the largest at most six.
+            are two cells long, and the largest at most six; thin ones more, as their centers may be near each other.
         grids: the papers' way instead: cells along the sides of an image for each of five grids: 40, 36, 24, 16, 12.
         ranges: the least and greatest size of the objects of each grid; None = longer sides of 1.5 to 6 cells, or the
             papers' (roots of box areas) with `grids`.
@@ -208,10 +208,8 @@ class SOLO(Method):
         if self.network == "small" and not self.grids and statistics.small >= COARSE_FROM:
             self.rebuild(finest=4)
         if self.cells is None and self.grids is None:
-            small, large = np.percentile(statistics.sides.max(1), (5, 99.5))
-            last = max(2, int(np.ceil(np.log2(large / 6))))
-            first = min(last, max(2, int(np.floor(np.log2(small / 2))), last - OCTAVES + 1))
-            self.settle(cells=tuple(2**power for power in range(first, last + 1)))
+            found = cells_for(statistics, self.period, OCTAVES)
+            self.settle(**{name: value for name, value in found.items() if getattr(self, name) is None})
         if self.min_size is None and self.grids is None:
             self.settle(min_size=max(1, int(np.percentile(statistics.areas, 1) / 2)))
         if self.max_objects is None:
@@ -233,13 +231,9 @@ class SOLO(Method):
         if self.grids:
             steps = [4 if self.variant == "v2" else stride // 2 for stride in PAPER_STRIDES]
             return numbered_grids(self.grids, canvas, self.ranges or PAPER_RANGES, steps)
-        ranges = self.ranges or [(1.5 * side, 6.0 * side) for side in self.sides]
-        if self.ranges is None:
-            ranges[0] = 0.0, ranges[0][1]
-            ranges[-1] = ranges[-1][0], inf
         strides = self.pyramid.strides
         steps = [strides[0] if self.variant == "v2" else strides[level] // 2 for level in self._levels()]
-        return sized_grids(self.sides, canvas, ranges, steps, self.period)
+        return sized_grids(self.sides, canvas, self.ranges or ranges_of(self.sides), steps, self.period)
 
     def _levels(self) -> list[int]:
         """The level of the pyramid for each size of cells: of that stride, or of half of it for masks of its own."""

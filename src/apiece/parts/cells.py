@@ -8,7 +8,7 @@ as large as a period of them, is ours: what is learned on crops holds on images 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,12 @@ from torch import Tensor
 from apiece.instances import Instances
 from apiece.masks import Size
 from apiece.parts.pixel_runs import Runs
+from apiece.statistics import Statistics
+
+SHORTEST, LONGEST = 1.5, 6.0
+"""Cells; lengths of the objects that a grid is in charge of."""
+ANY = 1e9
+"""Pixels; no object is longer."""
 
 
 class Grid(NamedTuple):
@@ -85,6 +91,26 @@ def sized_grids(
         Grid((canvas[0] // side, canvas[1] // side), (side, side), sizes, step, (window, window), period)
         for side, sizes, step, window in zip(sides, ranges, steps, windows, strict=True)
     ]
+
+
+def cells_for(statistics: Statistics, period: int, most: int) -> dict[str, Any]:
+    """Sides of cells for such objects, and which sizes they are in charge of where that is not as usual.
+
+    The smallest objects are two cells long, the largest at most six. Thin objects that cross have centers near each
+    other, for their length: they are longer, but fit in the window of a period.
+    """
+    times = min(statistics.elongation, 0.9 * period / LONGEST)
+    small, large = np.percentile(statistics.sides.max(1) / times, (5, 99.5))
+    last = max(2, int(np.ceil(np.log2(large / LONGEST))))
+    first = min(last, max(2, int(np.floor(np.log2(small / 2))), last - most + 1))
+    cells = tuple(2**power for power in range(first, last + 1))
+    return {"cells": cells} | ({"ranges": ranges_of(cells, times)} if times > 1 else {})
+
+
+def ranges_of(sides: Sequence[int], times: float = 1.0) -> tuple[tuple[float, float], ...]:
+    """The least and greatest length of objects for grids of cells of such sides; the first and last know no end."""
+    least = [0.0, *(SHORTEST * times * side for side in sides[1:])]
+    return tuple(zip(least, [*(LONGEST * times * side for side in sides[:-1]), ANY], strict=True))
 
 
 class Shapes(NamedTuple):
