@@ -16,6 +16,8 @@ CELLS = 32
 """Rows and columns of the map of positions."""
 COARSE_FROM = 32.0
 """Pixels; where small objects are larger, stride 4 is fine enough."""
+THIN = 1.5
+"""Objects of more elongation are thin: where they cross, their centers are near each other."""
 MOST_PAIRS = 1 << 19
 """Pairs of boxes compared in one image; of more objects a sample is compared with all."""
 

@@ -151,13 +151,13 @@ def test_several_classes_need_something_that_tells_them_apart():
         made(block=12)
 
 
-def test_votes_are_gathered_as_finely_as_the_objects_are_narrow():
-    discs, sticks = (Statistics(np.full(9, 320), np.full((9, 2), side), np.array([9])) for side in (20, 60))
-    for statistics, window in ((discs, 11), (sticks, 3)):
+def test_votes_of_thin_objects_are_gathered_as_finely_as_these_are_narrow():
+    discs, leaves, sticks = (Statistics(np.full(9, 320), np.full((9, 2), n), np.array([9])) for n in (20, 30, 60))
+    for statistics, window in ((discs, 11), (leaves, 11), (sticks, 3)):
         method = made()
         method.adapt(statistics)
         # The slack is that of a disc of the same area.
-        assert (method.window, method.slack) == (window, pytest.approx(10 * 2 / 7, abs=0.03))
+        assert (method.window, method.slack) == (window, 3.14)
     given = made(window=5, slack=1.5)
     given.adapt(sticks)
     assert (given.window, given.slack) == (5, 1.5)

@@ -34,7 +34,7 @@ from apiece.parts.owners import Owners
 from apiece.parts.paste import enlarged
 from apiece.parts.pictures import pointing
 from apiece.parts.votes import Votes, group_by_votes
-from apiece.statistics import Statistics
+from apiece.statistics import THIN, Statistics
 from apiece.stores import LayerStore
 
 VOTES = (3.0, 15.0)
@@ -71,8 +71,8 @@ class DCME(Method):
         still: pixels; what is displaced by less does not vote.
         slack: pixels by which a vote may miss its center; None = two sevenths of the data's smaller objects' radius.
         tolerance: share of a pixel's distance from the center by which its vote may miss it besides.
-        window: side of the square over which votes are summed, odd; None = half the breadth of the data's narrower
-            objects: thin ones that cross have centers near each other.
+        window: side of the square over which votes are summed, odd; None = the radius of the data's smaller objects, of
+            thin ones, which have centers near each other where they cross, half their breadth.
         min_size: pixels of the smallest object; None = half the size of the data's smallest percent of objects.
         max_objects: the most objects an image's crops are classified of; the weakest are left out.
         normalization: pixel values to network input.
@@ -135,11 +135,9 @@ class DCME(Method):
         if self.arguments["network"] == "unet":
             self.rebuild(**shape_for(statistics.small, statistics.large))
         least, quarter = np.percentile(statistics.areas, (1, 25))
-        chosen: dict[str, Any] = {
-            "min_size": max(1, int(least / 2)),
-            "window": int(np.clip(statistics.narrow, *VOTES)) // 2 * 2 + 1,
-            "slack": round(float(np.clip(np.sqrt(quarter / np.pi), *VOTES)) * 2 / 7, 2),
-        }
+        wide, thin = (int(np.clip(one, *VOTES)) // 2 * 2 + 1 for one in (np.sqrt(quarter / np.pi), statistics.narrow))
+        window = thin if statistics.elongation > THIN else wide
+        chosen = {"min_size": max(1, int(least / 2)), "window": window, "slack": round(wide * 2 / 7, 2)}
         self.settle(**{name: value for name, value in chosen.items() if getattr(self, name) is None})
 
     @torch.no_grad()

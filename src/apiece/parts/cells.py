@@ -19,7 +19,7 @@ from torch import Tensor
 from apiece.instances import Instances
 from apiece.masks import Size
 from apiece.parts.pixel_runs import Runs
-from apiece.statistics import Statistics
+from apiece.statistics import THIN, Statistics
 
 SHORTEST, LONGEST = 1.5, 6.0
 """Cells; lengths of the objects that a grid is in charge of."""
@@ -99,7 +99,7 @@ def cells_for(statistics: Statistics, period: int, most: int) -> dict[str, Any]:
     The smallest objects are two cells long, the largest at most six. Thin objects that cross have centers near each
     other, for their length: they are longer, but fit in the window of a period.
     """
-    times = min(statistics.elongation, 0.9 * period / LONGEST)
+    times = min(statistics.elongation, 0.9 * period / LONGEST) if statistics.elongation > THIN else 1.0
     small, large = np.percentile(statistics.sides.max(1) / times, (5, 99.5))
     last = max(2, int(np.ceil(np.log2(large / LONGEST))))
     first = min(last, max(2, int(np.floor(np.log2(small / 2))), last - most + 1))
