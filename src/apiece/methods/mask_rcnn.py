@@ -49,8 +49,8 @@ class MaskRCNN(Method):
 
     Decided differently from one or the other of the authors' and torchvision's programs, unless arguments say so:
     anchors are centered in their cells and not rounded, features and targets are aligned, the means of the proposals'
-    losses are over the drawn anchors, NMS ranks by logits, its IoU follows the data. What is drawn depends on the images
-    only. Regions that mostly lie where truth is ignored are not background (Detectron's rule; its successors and
+    losses are over the drawn anchors, NMS ranks by logits, its IoU follows the data. What is drawn depends on the
+    images only. Regions that mostly lie where truth is ignored are not background (Detectron's rule; its successors and
     torchvision have none).
 
     Args:

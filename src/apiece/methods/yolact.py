@@ -71,9 +71,9 @@ class YOLACT(Method):
     Decided differently from the authors' program, unless arguments say so: true masks are learned as shares of cells,
     so that none vanishes; images without objects teach a few negatives; classes below the score threshold are never
     found; sizes of priors, NMS and numbers of objects follow the data; images keep their size and aspect; light
-    networks have prototypes of both signs and exact NMS. Always: priors in the padding are not used; of ignored objects the
-    pixels count, not their boxes; they are left out of the masks' and the semantic losses too; an object that overlaps
-    no free prior has none. YOLACT++ is `rescoring` with three `anchor_scales` (1, 1.26, 1.587); its deformable
+    networks have prototypes of both signs and exact NMS. Always: priors in the padding are not used; of ignored objects
+    the pixels count, not their boxes; they are left out of the masks' and the semantic losses too; an object that
+    overlaps no free prior has none. YOLACT++ is `rescoring` with three `anchor_scales` (1, 1.26, 1.587); its deformable
     convolutions are not here.
 
     Args:
