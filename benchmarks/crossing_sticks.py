@@ -3,7 +3,8 @@
     python benchmarks/crossing_sticks.py [--methods Discriminative,MaskRCNN] [--steps 500] [--json]
 
 The oracle is given every true box and every true mask; of boxes that overlap by more than 0.5 only the larger is kept,
-as a detector's suppression does. What it then loses no network on top of boxes could find. "crossing" sticks cross
+as detectors' suppression mostly does. What it then loses no network on top of such boxes could find; apiece's own
+detectors raise that limit as far as the data needs (`nms`). "crossing" sticks cross
 anywhere, "hard" ones at their midpoints, so that centers do not tell them apart either. The network learns from 400
 images of one seed and is judged on 60 of another. Figure 1 of De Brabandere et al. 2017 is the same task.
 """

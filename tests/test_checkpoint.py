@@ -144,6 +144,12 @@ def test_a_newer_file_asks_for_an_update(rewritten):
         checkpoint.load(path)
 
 
+def test_a_file_whose_weights_meant_something_else_is_not_taken_for_one_of_today(rewritten):
+    path = rewritten(lambda facts: facts.update(layout=checkpoint.LAYOUT - 1, version="0.0.1"))
+    with pytest.raises(InputError, match=r"was written by an earlier apiece \(0\.0\.1\).*train it anew"):
+        checkpoint.load(path)
+
+
 def test_a_foreign_file_is_told_how_to_become_a_model(tmp_path):
     save_file({"weight": torch.zeros(2)}, tmp_path / "foreign.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match="is no apiece model; `apiece import`"):

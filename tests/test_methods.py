@@ -199,6 +199,14 @@ def test_objects_that_share_their_boxes_are_suppressed_unless_the_data_is_known(
     assert given.nms == 0.3 and left(given) == 1
 
 
+def test_suppression_by_masks_does_not_follow_boxes():
+    sticks = np.zeros((2, 40, 40), np.uint16)
+    sticks[0, 18:22], sticks[1, :, 18:22], sticks[1, 0, 0], sticks[0, 39, 39] = 1, 2, 2, 1
+    method = made("PolarMask", suppression="masks")
+    method.adapt(Statistics.of([Instances.from_layers(sticks)]))
+    assert method.nms == 0.5
+
+
 @pytest.mark.parametrize(("channels", "found"), list(product((1, 3), (1, 2, 3, 4))))
 def test_channels_are_made_to_fit_or_refused(channels, found):
     method = made("SpatialEmbedding", channels=channels)

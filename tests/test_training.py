@@ -141,7 +141,16 @@ def test_two_budgets_are_one_too_many():
 
 
 @pytest.mark.parametrize(
-    "given", [{"lr": -1.0}, {"crop": 0}, {"minutes": float("nan")}, {"average": 1.0}, {"weight_decay": -1.0}]
+    "given",
+    [
+        {"lr": -1.0},
+        {"crop": 0},
+        {"minutes": float("nan")},
+        {"minutes": float("inf")},
+        {"clip": -1.0},
+        {"average": 1.0},
+        {"weight_decay": -1.0},
+    ],
 )
 def test_numbers_that_make_no_sense_are_refused(given):
     with pytest.raises(CallError, match=f"{next(iter(given))} .*: must be"):

@@ -33,7 +33,7 @@ def svg_bars(values: Mapping[str, float | None], label: str, words: Sequence[str
     for number, ((name, value), word) in enumerate(zip(values.items(), words, strict=True)):
         # One among thousands is still to be seen.
         y, length = number * BAR + 4, max((value or 0.0) * scale, 1.0 * ((value or 0.0) > 0))
-        drawn.append(f'<text x="{left - 8:.0f}" y="{y + 14}" text-anchor="end">{_name(name)}</text>')
+        drawn.append(f'<text x="{left - 8:.0f}" y="{y + 14}" text-anchor="end">{shown_name(name)}</text>')
         drawn.append(f'<rect class="bar" x="{left:.0f}" y="{y + 2}" width="{length:.1f}" height="{BAR - 8}"/>')
         drawn.append(f'<text x="{left + length + 6:.1f}" y="{y + 14}">{escape(word)}</text>')
     return svg(width, len(values) * BAR + 4, label, drawn)
@@ -88,10 +88,10 @@ def svg_matrix(
     drawn = []
     for number, name in enumerate(rows):
         place = f'x="{left - 6:.0f}" y="{top + (number + 0.5) * side + 4:.1f}" text-anchor="end"'
-        drawn.append(f'<text class="{fine}row" {place}>{_name(name)}</text>')
+        drawn.append(f'<text class="{fine}row" {place}>{shown_name(name)}</text>')
     for number, name in enumerate(columns):
         place = f"translate({left + (number + 0.5) * side + 3:.1f} {top - 6:.0f}) rotate({-45 if few else -90})"
-        drawn.append(f'<text class="{fine}column" transform="{place}">{_name(name)}</text>')
+        drawn.append(f'<text class="{fine}column" transform="{place}">{shown_name(name)}</text>')
     for step in () if few else range(5, len(rows), 5):
         drawn.append(f'<path class="grid" d="M{left:.0f} {top + step * side:.0f}H{right:.0f}"/>')
         drawn.append(f'<path class="grid" d="M{left + step * side:.0f} {top:.0f}V{foot:.0f}"/>')
@@ -128,7 +128,8 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
-def _name(name: str) -> str:
+def shown_name(name: str) -> str:
+    """A name for a picture, shortened if need be; whole where the pointer rests on it."""
     return escape(_short(name)) + ("" if len(name) <= LONGEST else f"<title>{escape(name)}</title>")
 
 

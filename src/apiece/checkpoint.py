@@ -24,7 +24,7 @@ from apiece.files import replacing
 from apiece.methods.method import Card, Method
 from apiece.parts.normalization import Normalization
 
-LAYOUT = 1
+LAYOUT = 2
 
 
 def save(model: Method, path: Path | str) -> None:
@@ -47,7 +47,7 @@ def load(path: Path | str, where: str | device = "cpu") -> Method:
     """Rebuild a model from its file, ready to predict.
 
     Raises:
-        InputError: the file is missing, damaged, not apiece's, or written by a newer apiece.
+        InputError: the file is missing, damaged, not apiece's, or written by an apiece with other layouts.
     """
     path = Path(path)
     tensors, notes = read_tensors(path)
@@ -55,6 +55,11 @@ def load(path: Path | str, where: str | device = "cpu") -> Method:
         raise InputError(f"{path}: is no apiece model; `apiece import` makes one of a published checkpoint.")
     facts = notes["apiece"] if isinstance(notes["apiece"], dict) else {}
     layout, written = facts.get("layout"), facts.get("version")
+    if isinstance(layout, int) and layout < LAYOUT:
+        raise InputError(
+            f"{path}: was written by an earlier apiece ({written}), and its weights mean something else to this one "
+            f"({version()}): train it anew, or use that version."
+        )
     if isinstance(layout, int) and layout > LAYOUT:
         raise InputError(f"{path}: was written by apiece {written}, this is {version()}: please update apiece.")
     try:

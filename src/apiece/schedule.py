@@ -13,11 +13,11 @@ from apiece.methods.method import Recipe, Stage
 
 LARGEST_CROP = 512
 """Pixels; crops do not grow beyond it by themselves."""
-POSITIVE = ("minutes", "steps", "batch_size", "crop", "lr", "clip", "accumulate", "evaluations", "patience")
+POSITIVE = ("minutes", "steps", "batch_size", "crop", "lr", "accumulate", "evaluations", "patience")
 """Options of training that must be more than nothing where they are given."""
 SHARES = ("warmup", "average", "validation")
 """Options of training from 0 to below 1."""
-NOT_NEGATIVE = ("weight_decay", "workers", "seed")
+NOT_NEGATIVE = ("weight_decay", "clip", "workers", "seed")
 """Options of training that may be nothing."""
 
 
@@ -33,6 +33,8 @@ def check_numbers(given: Mapping[str, Any], spelled: Callable[[str], str] = str)
     for name, value in given.items():
         if not isinstance(value, int | float):
             continue
+        if name in (*POSITIVE, *NOT_NEGATIVE) and math.isinf(value):
+            raise CallError(f"{spelled(name)} {value}: must be finite.")
         if name in POSITIVE and not value > 0:
             raise CallError(f"{spelled(name)} {value}: must be more than 0.")
         if name in NOT_NEGATIVE and not value >= 0:

@@ -73,7 +73,7 @@ def train(
         weight_decay: of weights, not of biases and normalization.
         schedule: course of the rate within a stage.
         warmup: share of a stage over which the rate rises from a hundredth.
-        clip: largest gradient norm.
+        clip: largest gradient norm; 0 = none.
         average: decay of the weights' moving average (EMA), 0 for none.
         augmentation: changes of images and objects, in place of the recipe's; a mapping changes single ones.
         sampling: which images are seen, and how often; a mapping gives single options.

@@ -60,7 +60,7 @@ def test_ignored_objects_are_neither_lost_nor_shown():
 
 @pytest.mark.skipif("MaskRCNN" not in methods.PLACES, reason="no method with boxes in this version")
 def test_boxes_that_nms_takes_for_another_are_lost():
-    # Twenty squares apart, and two diagonals in one box: too few for NMS to follow them.
+    # Nineteen squares apart, and two diagonals in one box, which no limit of NMS tells apart.
     layers = np.zeros((2, 64, 80), np.uint16)
     for number in range(20):
         row, column = 16 * (number // 5), 16 * (number % 5)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from apiece.checkpoint import adopt
 from apiece.errors import CallError
 from apiece.foreign import solo as layout
 from apiece.instances import Instances
@@ -356,3 +357,23 @@ def test_published_states_say_what_they_are():
     expected = {"num_classes": 3, "network": "resnet50", "variant": "decoupled", "grids": GRIDS, "depth": 2}
     assert kind == "SOLO" and arguments | expected == arguments
     assert (arguments["width"], arguments["head_width"]) == (32, 128)
+
+
+@pytest.mark.parametrize("first, second", [("thin", "round"), ("round", "thin")])
+def test_cells_and_their_reach_go_together_to_another_training(first, second):
+    sides = {"thin": np.full((9, 2), (70, 4)), "round": np.array([[9, 9], [70, 70]] * 9)}
+    data = {name: Statistics(of.prod(1), of, np.array([9])) for name, of in sides.items()}
+    source, model = made(), made()
+    source.adapt(data[first])
+    model.adapt(data[second])
+    adopt(model, source)
+    assert (model.cells, model.reach) == (source.cells, source.reach)
+    given = made(cells=(4, 8))
+    given.adapt(data[second])
+    assert len(given._grids((48, 48))) == 2
+
+
+def test_ranges_for_another_number_of_grids_than_the_data_has_are_refused():
+    model = made(ranges=((0.0, 9.0), (9.0, 99.0), (50.0, 999.0)))
+    with pytest.raises(CallError, match="3 ranges for 1 grids"):
+        model.adapt(Statistics(np.full(9, 4900), np.full((9, 2), 70), np.array([9])))

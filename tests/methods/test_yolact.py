@@ -311,3 +311,4 @@ def test_one_method_is_the_paper_s_and_the_light_one_is_learned_differently():
     light, large = YOLACT(1, 1), YOLACT(1, 1, network="resnet18")
     assert light.recipe.average > 0 and large.recipe is PAPER
     assert large.proto_rectified and not light.proto_rectified
+    assert (large.suppression, light.suppression) == ("fast", "exact")

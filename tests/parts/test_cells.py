@@ -202,18 +202,19 @@ def test_an_image_without_objects_or_of_one_pixel_has_no_faults():
 
 
 def test_cells_of_thin_objects_are_finer_but_their_windows_hold_them():
-    def chosen(length: int, breadth: int) -> dict:
+    def chosen(length: int, breadth: int, period: int = 12) -> dict:
         sides = np.full((9, 2), (length, breadth))
-        return cells_for(Statistics(sides.prod(1), sides, np.array([9])), period=12, most=4)
+        return cells_for(Statistics(sides.prod(1), sides, np.array([9])), period, most=4)
 
-    assert chosen(70, 70) == chosen(70, 45) == {"cells": (16,)}
-    thin = chosen(70, 4)
-    assert thin["cells"] == (8,) and thin["ranges"] == ranges_of((8,)) == ((0.0, ANY),)
-    # Half a cell off its middle an object still lies in a window of twelve.
+    assert chosen(70, 70) == chosen(70, 45) == {"cells": (16,), "reach": 6.0}
+    assert chosen(70, 4) == {"cells": (8,), "reach": 10.8}
+    # The window about its own cell holds an object: half a cell off its middle, of twelve.
     for length in range(20, 200, 10):
         assert length <= 11 * chosen(length, 3)["cells"][-1]
+    # A short period has no room for more.
+    assert chosen(70, 4, period=4) == {"cells": (16,), "reach": 6.0}
 
 
 def test_sizes_of_grids_overlap_and_have_no_gap():
     assert ranges_of((4, 8, 16)) == ((0.0, 24.0), (12.0, 48.0), (24.0, ANY))
-    assert ranges_of((4, 8), 1.5) == ((0.0, 36.0), (18.0, ANY))
+    assert ranges_of((4, 8), 9.0) == ((0.0, 36.0), (18.0, ANY))

@@ -9,7 +9,7 @@ import torch
 from torchvision.ops import batched_nms, box_iou
 
 from apiece.parts import suppress
-from apiece.parts.suppress import best_after_nms, fast_nms
+from apiece.parts.suppress import best_after_nms, best_of_each, fast_nms
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "yolact.json").read_text())["fast_nms"]
 
@@ -82,3 +82,10 @@ def test_the_best_few_are_the_first_of_all_that_suppression_leaves(limit, monkey
     whole = fast_nms(*given, 0.5, 900)
     monkeypatch.setattr("apiece.parts.suppress.PAIRS_AT_ONCE", 2000)
     assert torch.equal(fast_nms(*given, 0.5, 900, limit), whole[:limit]) and len(whole) > 150
+
+
+def test_the_best_of_each_class_come_first():
+    scores, labels = torch.tensor([0.1, 0.9, 0.5, 0.7, 0.3]), torch.tensor([0, 0, 0, 1, 0])
+    assert best_of_each(scores, labels, 2).tolist() == [1, 3, 2]
+    assert best_of_each(scores, labels, 5).tolist() == [1, 3, 2, 4, 0]
+    assert best_of_each(scores[:0], labels[:0], 2).tolist() == []

@@ -69,7 +69,7 @@ class DCME(Method):
         crop_size: pixels; the side of the second network's crops.
         smallest_crop: pixels; crops are squares about an object's box, at least this wide.
         still: pixels; what is displaced by less does not vote.
-        slack: pixels by which a vote may miss its center; None = two sevenths of the data's smaller objects' radius.
+        slack: pixels by which a vote may miss its center; None = 2/7 of the data's smaller objects' radius, or 1.
         tolerance: share of a pixel's distance from the center by which its vote may miss it besides.
         window: side of the square over which votes are summed, odd; None = the radius of the data's smaller objects, of
             thin ones, which have centers near each other where they cross, half their breadth.

@@ -54,7 +54,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         for name in ("share", "crop", "batch_size", "lr"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < float("inf"):
                 raise CallError(f"{name} {getattr(self, name)} of a stage: must be more than 0.")
 
 
@@ -68,7 +68,7 @@ class Recipe:
         schedule: of the learning rate within a stage: "polynomial" (power 0.9), "one_cycle", "step" (a tenth after 2/3
             and again after 8/9), "constant".
         warmup: share of a stage over which the rate rises from a hundredth.
-        clip: largest gradient norm, None for none.
+        clip: largest gradient norm, None or 0 for none.
         average: decay of the weights' moving average (EMA), 0 for none.
         augmentation: names of `data.augment.Augmentation`'s arguments with their values.
     """

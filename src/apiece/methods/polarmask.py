@@ -85,8 +85,8 @@ class PolarMask(Method):
         centerness_bonus: what is added to the centerness, which is low, in a score.
         candidates: points of each level that go into NMS; None = at least 1000 and 20 times the data's most objects.
         suppression: NMS by the "boxes" of the rays (or those of their branch), or by the "masks".
-        nms: IoU of boxes above which of two objects of a class the lesser goes; None = 0.5 (the papers'), or a
-            little more than what a twentieth of the data's objects exceed with another, at most 0.8.
+        nms: IoU above which of two objects of a class the lesser goes; None = 0.5 (the papers'), or of boxes a little
+            more than what a twentieth of the data's objects exceed with another, at most 0.8.
         max_objects: the most objects of an image; None = twice the data's most, at least 100.
         normalization: pixel values to network input.
     """
@@ -160,7 +160,7 @@ class PolarMask(Method):
         """Fit levels, limits and the rays' first lengths to the data's objects, where they were left open."""
         most = int(statistics.counts.max(initial=0))
         chosen: dict[str, Any] = {
-            "nms": statistics.sharing,
+            "nms": USUAL if self.suppression == "masks" else statistics.sharing,
             "max_objects": max(100, 2 * most),
             "candidates": max(1000, 20 * most),
         }

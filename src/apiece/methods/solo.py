@@ -32,7 +32,7 @@ from apiece.parts.cell_heads import CellHeads, Variant, resized
 from apiece.parts.cell_masks import stacked
 from apiece.parts.cell_objects import Rules, decoded, ideal_objects, objects_of
 from apiece.parts.cell_outputs import Said, Truths
-from apiece.parts.cells import Grid, Shapes, assigned, cells_for, numbered_grids, ranges_of, sized_grids
+from apiece.parts.cells import LONGEST, Grid, Shapes, assigned, cells_for, numbered_grids, ranges_of, sized_grids
 from apiece.parts.coordinates import periodic, spread
 from apiece.parts.detection_rules import shrunk
 from apiece.parts.normalization import Normalization
@@ -76,9 +76,10 @@ class SOLO(Method):
         mask_width, kernel_width: channels before the shared maps of "v2", and of these; None = 64 and 64, or 128, 256.
         period: cells after which coordinates, and the channels of vanilla and decoupled heads, repeat.
         cells: side of the cells of each grid in pixels, each twice the one before; None = so that the smallest objects
-            are two cells long, and the largest at most six; thin ones more, as their centers may be near each other.
+            are two cells long, and the largest as long as they can reach.
         grids: the papers' way instead: cells along the sides of an image for each of five grids: 40, 36, 24, 16, 12.
-        ranges: the least and greatest size of the objects of each grid; None = longer sides of 1.5 to 6 cells, or the
+        reach: cells; longest objects of a grid, by their longer side; None = 6, or up to 0.9 of a period for thin ones.
+        ranges: the least and greatest size of the objects of each grid; None = from a quarter of the reach on, or the
             papers' (roots of box areas) with `grids`.
         sigma: share of an object's box, about its center of mass, whose cells are in charge.
         mask_weight, category_weight, alpha, gamma: of the terms; of the focal loss.
@@ -116,6 +117,7 @@ class SOLO(Method):
         period: int = 12,
         cells: tuple[int, ...] | None = None,
         grids: tuple[int, ...] | None = None,
+        reach: float | None = None,
         ranges: tuple[tuple[float, float], ...] | None = None,
         sigma: float = 0.2,
         mask_weight: float = 3.0,
@@ -210,6 +212,7 @@ class SOLO(Method):
         if self.cells is None and self.grids is None:
             found = cells_for(statistics, self.period, OCTAVES)
             self.settle(**{name: value for name, value in found.items() if getattr(self, name) is None})
+            self._check()
         if self.min_size is None and self.grids is None:
             self.settle(min_size=max(1, int(np.percentile(statistics.areas, 1) / 2)))
         if self.max_objects is None:
@@ -233,7 +236,8 @@ class SOLO(Method):
             return numbered_grids(self.grids, canvas, self.ranges or PAPER_RANGES, steps)
         strides = self.pyramid.strides
         steps = [strides[0] if self.variant == "v2" else strides[level] // 2 for level in self._levels()]
-        return sized_grids(self.sides, canvas, self.ranges or ranges_of(self.sides), steps, self.period)
+        ranges = self.ranges or ranges_of(self.sides, self.reach or LONGEST)
+        return sized_grids(self.sides, canvas, ranges, steps, self.period)
 
     def _levels(self) -> list[int]:
         """The level of the pyramid for each size of cells: of that stride, or of half of it for masks of its own."""

@@ -5,7 +5,7 @@ rescoring of masks: YOLACT++: Better Real-time Instance Segmentation, TPAMI 2020
 
     image B C H W -> pyramid -> finest map -> prototypes B k h w
                              -> each map   -> of every prior: class, box, k coefficients     `parts/prior_head.py`
-    Fast NMS -> boxes; mask = sigmoid(coefficients * prototypes), cut to the box, cut at one half at full size
+    Fast NMS, or exact -> boxes; mask = sigmoid(coefficients * prototypes), cut to the box, cut at one half at full size
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ from apiece.parts.priors import Level, Matched, fitting, matched, shapes
 from apiece.parts.prototype_losses import Outputs, drawn_masks, mask_loss, prior_losses, rescoring_loss, semantic_loss
 from apiece.parts.prototype_masks import Raster, mosaic, objects_of, perfect, together
 from apiece.parts.prototypes import ProtoNet, Rescorer, rescored
-from apiece.parts.suppress import USUAL, best_after_nms, fast_nms
+from apiece.parts.suppress import USUAL, best_after_nms, best_of_each, fast_nms
 from apiece.parts.true_boxes import Truth
 from apiece.parts.two_stage import drawing
 from apiece.statistics import Statistics
@@ -273,7 +273,8 @@ class YOLACT(Method):
         overlap = USUAL if self.nms is None else self.nms
         if self.suppression == "fast":
             return fast_nms(boxes, scores, labels, overlap, most, limit)
-        return best_after_nms(boxes, scores, labels, overlap, limit)
+        best = best_of_each(scores, labels, most)
+        return best[best_after_nms(boxes[best], scores[best], labels[best], overlap, limit)]
 
     # --- learning -------------------------------------------------------------------------------------------------
 

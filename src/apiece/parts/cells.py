@@ -21,8 +21,8 @@ from apiece.masks import Size
 from apiece.parts.pixel_runs import Runs
 from apiece.statistics import THIN, Statistics
 
-SHORTEST, LONGEST = 1.5, 6.0
-"""Cells; lengths of the objects that a grid is in charge of."""
+LONGEST = 6.0
+"""Cells; length of the objects that a grid is in charge of, at most."""
 ANY = 1e9
 """Pixels; no object is longer."""
 
@@ -94,23 +94,24 @@ def sized_grids(
 
 
 def cells_for(statistics: Statistics, period: int, most: int) -> dict[str, Any]:
-    """Sides of cells for such objects, and which sizes they are in charge of where that is not as usual.
+    """Sides of `cells` for such objects, and their `reach`: how long the objects of a cell are, in cells, at most.
 
-    The smallest objects are two cells long, the largest at most six. Thin objects that cross have centers near each
-    other, for their length: they are longer, but fit in the window of a period.
+    That is `LONGEST`; the smallest objects are a third as long. Thin objects that cross have centers near each other,
+    for their length: they may be longer, as far as the window of a period about their center holds them.
     """
-    times = min(statistics.elongation, 0.9 * period / LONGEST) if statistics.elongation > THIN else 1.0
+    times = max(1.0, min(statistics.elongation, 0.9 * period / LONGEST)) if statistics.elongation > THIN else 1.0
     small, large = np.percentile(statistics.sides.max(1) / times, (5, 99.5))
     last = max(2, int(np.ceil(np.log2(large / LONGEST))))
     first = min(last, max(2, int(np.floor(np.log2(small / 2))), last - most + 1))
-    cells = tuple(2**power for power in range(first, last + 1))
-    return {"cells": cells} | ({"ranges": ranges_of(cells, times)} if times > 1 else {})
+    return {"cells": tuple(2**power for power in range(first, last + 1)), "reach": round(LONGEST * times, 2)}
 
 
-def ranges_of(sides: Sequence[int], times: float = 1.0) -> tuple[tuple[float, float], ...]:
-    """The least and greatest length of objects for grids of cells of such sides; the first and last know no end."""
-    least = [0.0, *(SHORTEST * times * side for side in sides[1:])]
-    return tuple(zip(least, [*(LONGEST * times * side for side in sides[:-1]), ANY], strict=True))
+def ranges_of(sides: Sequence[int], reach: float = LONGEST) -> tuple[tuple[float, float], ...]:
+    """The least (a quarter) and greatest length of objects for grids of cells of such sides; the first and the last
+    know no end.
+    """
+    least = [0.0, *(reach / 4 * side for side in sides[1:])]
+    return tuple(zip(least, [*(reach * side for side in sides[:-1]), ANY], strict=True))
 
 
 class Shapes(NamedTuple):

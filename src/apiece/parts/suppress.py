@@ -197,6 +197,18 @@ def fast_nms(
 
 
 @torch.no_grad()
+def best_of_each(scores: Float[Tensor, " N"], labels: Int[Tensor, " N"], most: int) -> Int[Tensor, " K"]:
+    """The best so many of each class, the best first."""
+    order = scores.argsort(descending=True, stable=True)
+    if len(order) <= most:
+        return order
+    rows = torch.zeros_like(order)
+    for label in labels.unique().tolist():
+        mine = labels[order] == label
+        rows += mine * mine.cumsum(0)
+    return order[rows <= most]
+
+
 def best_after_nms(
     boxes: Float[Tensor, "N 4"], scores: Float[Tensor, " N"], labels: Int[Tensor, " N"], overlap: float, limit: int
 ) -> Int[Tensor, " K"]:

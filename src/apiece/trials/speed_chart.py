@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from apiece.charts import shown_name
 from apiece.plots import BOTTOM, COLORS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, scales, titles
 
 LINE = 15
 """Between two names that stand above each other."""
-NAMES = 130
+NAMES = 160
 """Width of the column of names on the right."""
 
 
@@ -81,4 +82,4 @@ def _name(mark: Mark, x: float, y: float, place: float) -> str:
     """A name on the right, and a thin line to it."""
     right = WIDTH - RIGHT + 14
     line = f'<path class="s{mark.color % COLORS}" style="stroke-width:.7" d="M{x:.1f} {y:.1f}L{right} {place:.1f}"/>'
-    return line + f'<text x="{right + 4}" y="{place + 4:.1f}">{escape(mark.name)}</text>'
+    return line + f'<text x="{right + 4}" y="{place + 4:.1f}">{shown_name(mark.name)}</text>'

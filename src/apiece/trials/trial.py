@@ -27,7 +27,8 @@ class Budget:
     def __str__(self) -> str:
         number, unit = (self.minutes or 0, "minute") if self.steps is None else (self.steps, "step")
         # Three digits of a part of a minute, and all of whole numbers.
-        return f"{number:.{max(3, len(str(int(number))))}g} {unit}" + "s" * (number != 1)
+        written = f"{number:.3g}" if number < 100 else f"{number:.0f}"
+        return f"{written} {unit}" + "s" * (written != "1")
 
 
 @dataclass(frozen=True)
