@@ -19,11 +19,11 @@ NEAR = 0.05
 MANY, LITTLE = 10, 32.0
 """Crowded: half of the images hold so many objects, or half of the objects are less than so many pixels across."""
 CROSSING = (
-    "Discriminative", "SpatialEmbedding", "Recurrent", "PointRend", "DCME", "SOLO", "MaskRCNN", "YOLACT", "PolarMask"
+    "Discriminative", "SOLO", "SpatialEmbedding", "Recurrent", "YOLACT", "DCME", "PointRend", "MaskRCNN", "PolarMask"
 )  # fmt: skip
 """By what each learned of crossing sticks in 10 minutes on one thread (docs/results.html)."""
 CROWDED = (
-    "SpatialEmbedding", "PolarMask", "SOLO", "DCME", "MaskRCNN", "Discriminative", "PointRend", "YOLACT", "Recurrent"
+    "SpatialEmbedding", "SOLO", "PolarMask", "DCME", "MaskRCNN", "Discriminative", "YOLACT", "PointRend", "Recurrent"
 )  # fmt: skip
 """By the mean of what each learned of nuclei and of leaves in 10 to 12 minutes on one thread (docs/results.html)."""
 SPARSE = (

@@ -35,7 +35,7 @@ SUMMARIES = {
     "Recurrent": "objects are found one after another by a network with a memory (Romera-Paredes and Torr 2016): a "
     "few large objects of any shape, overlapping too, counted as they are found; slow with many of them",
     "SOLO": "cells say what object has its center there and which pixels are its own (Wang et al. 2020): many "
-    "small objects of any shape, learned quickly; not for objects that share one center's cell",
+    "small objects of any shape, thin ones that cross too, learned quickly; not for objects that share one center",
     "SpatialEmbedding": "pixels point at their object's center, within a learned margin (Neven et al. 2019): many "
     "small, touching or crossing objects, small machines; not for objects that share one center",
     "YOLACT": "masks are sums of a few prototypes of the whole image, cut to a box (Bolya et al. 2019): objects of "
