@@ -19,7 +19,7 @@ NEAR = 0.05
 MANY, LITTLE = 10, 32.0
 """Crowded: half of the images hold so many objects, or half of the objects are less than so many pixels across."""
 CROSSING = (
-    "Discriminative", "SOLO", "SpatialEmbedding", "Recurrent", "YOLACT", "DCME", "PointRend", "MaskRCNN", "PolarMask"
+    "Discriminative", "Recurrent", "SOLO", "SpatialEmbedding", "YOLACT", "DCME", "PointRend", "MaskRCNN", "PolarMask"
 )  # fmt: skip
 """By what each learned of crossing sticks in 10 minutes on one thread (docs/results.html)."""
 CROWDED = (

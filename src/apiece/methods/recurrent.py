@@ -31,7 +31,7 @@ from apiece.methods.method import Frame, Method, Recipe, Stage
 from apiece.networks.dense import DenseName, dense
 from apiece.networks.plants import Plants
 from apiece.parts.batching import each_apart, filled, resized
-from apiece.parts.coarse_maps import coverage, covered, cut_out
+from apiece.parts.coarse_maps import coverage, covered, cut_out, leveled
 from apiece.parts.embeddings import place_loss
 from apiece.parts.matching import Rule
 from apiece.parts.normalization import Normalization
@@ -94,7 +94,7 @@ class Recurrent(Method):
         checkpointing: steps whose inner values are computed again for the gradient, together; None = all are kept.
         count: objects are those before a score below `stop_threshold` ("threshold", the paper), or as many as are
             expected, the sum of all scores down to one below 0.02 ("expected", ours; some steps more).
-        mask_threshold: pixels of a map above it are the object's; the authors have 0.9 for plants.
+        mask_threshold: pixels of a map above it are the object's: 0.5 makes them fat; the authors' for plants is 0.9.
         exclusive: whether a pixel belongs to the earliest of the objects that claim it, or to all.
         max_objects: the most objects looked for in an image; None = a quarter more than the data's most.
         normalization: pixel values to network input.
@@ -137,7 +137,7 @@ class Recurrent(Method):
         checkpointing: int | None = None,
         count: Literal["threshold", "expected"] = "threshold",
         stop_threshold: float = 0.5,
-        mask_threshold: float = 0.5,
+        mask_threshold: float = 0.65,
         exclusive: bool = True,
         max_objects: int | None = None,
         normalization: Normalization = Normalization(),  # noqa: B008
@@ -373,7 +373,7 @@ class Recurrent(Method):
         return found[found.mask_areas > 0]
 
     def ideal(self, targets: list[Instances], frames: list[Frame]) -> dict[str, Tensor]:
-        """What objects cover of places as maps, the smaller, seen, first; lost is what such maps cannot show."""
+        """What objects cover of places as maps, half as the threshold, the smaller, seen, first; lost is the rest."""
         extents = [self._extent(frame.size) for frame in frames]
         height, width = (max(sides) // self.step for sides in zip(*extents, strict=True))
         steps = max([1, *(int((~target.ignore).sum()) for target in targets)])
@@ -384,7 +384,7 @@ class Recurrent(Method):
             truth = truth[np.argsort(truth.mask_areas, kind="stable")]
             for place, mask in enumerate(truth.dense()):
                 cells = coverage(mask, self.step)
-                maps[index, place, : cells.shape[0], : cells.shape[1]] = cells
+                maps[index, place, : cells.shape[0], : cells.shape[1]] = leveled(cells, self.mask_threshold)
             scores[index, : len(truth)] = 1
             classes[index, torch.arange(len(truth)), torch.from_numpy(truth.labels)] = 1
         return {"maps": maps, "scores": scores} | ({"classes": classes} if self.num_classes > 1 else {})

@@ -31,6 +31,16 @@ def cut_out(
     return interpolated(soft, step, frame, box) > threshold, box
 
 
+def leveled(shares: Float[Tensor, "h w"], threshold: float) -> Float[Tensor, "h w"]:
+    """What a map must say of places that are covered so far, if it shall cross a threshold at a straight border.
+
+    Between a place of 1 and one of 0 lies one that is covered by f. Interpolated, the map crosses t where the border
+    is for t / (3/2 - f) if f is at least one half, else for 1 - (1 - t) / (f + 1/2); values end at 0 and 1.
+    """
+    over, under = threshold / (1.5 - shares), 1 - (1 - threshold) / (shares + 0.5)
+    return torch.where(shares >= 0.5, over, under).clamp(0, 1) * (shares > 0)
+
+
 def interpolated(soft: Float[ndarray, "h w"], step: int, frame: Resized, box: Box) -> Float[ndarray, "_ _"]:
     """A map between its places: at the middles of the original image's pixels in a box. Borders go on as they end."""
     for axis, (first, last) in enumerate(((box[1], box[3]), (box[0], box[2]))):
