@@ -132,7 +132,7 @@ def test_every_step_does_the_same_work():
     recurrence = made(focus=True, coarse=2)
     start = started(recurrence)
     for _ in range(6):
-        with torch.profiler.profile() as profile:
+        with torch.profiler.profile(acc_events=True) as profile:
             _, start = recurrence._step(start)
         counts.append(sum(event.count for event in profile.key_averages() if event.key.startswith("aten::")))
     assert len(set(counts[1:])) == 1 and counts[0] == counts[1]
