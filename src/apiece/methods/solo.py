@@ -146,7 +146,8 @@ class SOLO(Method):
         body["pyramid_norm"] = "batch" if self.thin else "none"
         if not self.thin:
             body.update(norm=norm, pretrained=pretrained, frozen_stages=frozen_stages)
-        self.pyramid = Pyramid(network, channels, width=width, **body)  # a model file has its own weights
+        self.pyramid = Pyramid(network, channels, width=width, **body)
+        # A model file has its own weights.
         self.settle(pretrained=False, peaks=bool(grids) if peaks is None else peaks)
         papers = (64, 2) if self.thin else (512, 4) if variant == "v2" else (256, 7)
         self.heads = CellHeads(

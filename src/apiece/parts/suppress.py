@@ -22,8 +22,6 @@ PAIRS_AT_ONCE = 1 << 19
 """Pairs of boxes compared at once."""
 TABLE = 2048
 """Of at most so many masks a table of all pairs is filled; of more, a list of those that meet."""
-
-
 USUAL = 0.5
 """The IoU of the papers' NMS, where nothing is known of the data."""
 
@@ -209,6 +207,7 @@ def best_of_each(scores: Float[Tensor, " N"], labels: Int[Tensor, " N"], most: i
     return order[rows <= most]
 
 
+@torch.no_grad()
 def best_after_nms(
     boxes: Float[Tensor, "N 4"], scores: Float[Tensor, " N"], labels: Int[Tensor, " N"], overlap: float, limit: int
 ) -> Int[Tensor, " K"]:
